@@ -1,0 +1,1 @@
+//! BGP-4 as values: wire, session, RIB, speaker.

@@ -1,0 +1,3 @@
+//! The Margay CNI plugin.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The Margay command line.
+
+fn main() {}

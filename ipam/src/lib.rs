@@ -1,0 +1,1 @@
+//! Address blocks: allocation, claims, release and collection as decisions.

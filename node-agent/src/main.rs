@@ -1,0 +1,3 @@
+//! The Margay node agent.
+
+fn main() {}

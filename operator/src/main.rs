@@ -1,0 +1,3 @@
+//! Installs Margay and runs its cluster-wide controllers.
+
+fn main() {}

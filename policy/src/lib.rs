@@ -1,0 +1,1 @@
+//! NetworkPolicy to nftables as data.
