@@ -1,0 +1,1 @@
+//! nftables: the sink that makes a `Table` true in one netlink transaction.

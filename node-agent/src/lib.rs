@@ -1,0 +1,4 @@
+//! The DaemonSet's program.
+
+pub mod kernel;
+pub mod speaker;

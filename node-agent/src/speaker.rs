@@ -1,0 +1,1 @@
+//! Tasks and sockets around `margay_bgp::Speaker`.

@@ -1,0 +1,1 @@
+//! CNI JSON: network configuration, results and errors.

@@ -1,0 +1,93 @@
+//! The custom resources, `margay.dev/v1alpha1`, one kind a file. All are cluster-scoped.
+//!
+//! Schemas are additive and tolerant: every field that is not the object's identity has a default, so that an older agent reads a newer object.
+//! The CEL rules here are the first gate; code that acts on an object still parses it into types that cannot be wrong.
+
+#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+pub mod bgp_configuration;
+#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+pub mod bgp_node;
+#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+pub mod bgp_peer;
+pub mod condition;
+#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+pub mod installation;
+#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+pub mod ip_block;
+#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+pub mod ip_pool;
+#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+pub mod node_config;
+#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+pub mod node_state;
+
+pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, Mesh};
+pub use bgp_node::{BGPNode, BGPNodeSpec};
+pub use bgp_peer::{BGPPeer, BGPPeerSpec, RemoteAs};
+pub use condition::Condition;
+pub use installation::{Installation, InstallationPool, InstallationSpec, InstallationStatus};
+pub use ip_block::{Allocation, IPBlock, IPBlockSpec, block_name};
+pub use ip_pool::{IPPool, IPPoolSpec, IPPoolStatus};
+pub use node_config::{NodeConfig, NodeConfigSpec};
+pub use node_state::{NodeState, NodeStateSpec, NodeStateStatus, SessionState};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// Every definition, in the order in which they are installed.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![
+        Installation::crd(),
+        IPPool::crd(),
+        IPBlock::crd(),
+        BGPConfiguration::crd(),
+        BGPPeer::crd(),
+        BGPNode::crd(),
+        NodeConfig::crd(),
+        NodeState::crd(),
+    ]
+}
+
+/// The definitions as one YAML stream, as `manifests/crds.yaml` holds it.
+///
+/// Number formats other than int32 and int64 are left out: API servers from 1.34 warn about them, and minimum and maximum say the same.
+///
+/// # Errors
+/// None in practice; the serialiser's signature has one.
+pub fn definitions_yaml() -> Result<String, String> {
+    let mut yaml = String::from("# Generated from proto/src/crd by `make manifests`. Do not edit.\n");
+    for definition in definitions() {
+        let mut value = serde_json::to_value(&definition).map_err(|e| e.to_string())?;
+        strip_formats(&mut value);
+        yaml.push_str("---\n");
+        yaml.push_str(&serde_saphyr::to_string(&value).map_err(|e| e.to_string())?);
+    }
+    Ok(yaml)
+}
+
+fn strip_formats(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            if matches!(map.get("format"), Some(serde_json::Value::String(f)) if f.starts_with("uint")) {
+                map.remove("format");
+            }
+            map.values_mut().for_each(strip_formats);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(strip_formats),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn manifests_hold_the_generated_definitions() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds.yaml");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        let generated = super::definitions_yaml().unwrap();
+        assert!(
+            committed == generated,
+            "manifests/crds.yaml differs from the types: run `make manifests` and commit the result"
+        );
+    }
+}

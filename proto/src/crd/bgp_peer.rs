@@ -1,0 +1,79 @@
+//! `BGPPeer`: a session that nodes keep, with a router or with other nodes.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// Sessions of some nodes: with one router (`address` and `remoteAS`), or with the nodes that `peerSelector` names.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "margay.dev", version = "v1alpha1", kind = "BGPPeer", plural = "bgppeers", singular = "bgppeer",
+    derive = "PartialEq",
+    printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
+    printcolumn(name = "RemoteAS", type_ = "string", json_path = ".spec.remoteAS"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+)]
+#[x_kube(validation = ("has(self.address) != has(self.peerSelector)", "give either address (a router) or peerSelector (nodes), not both"))]
+#[x_kube(validation = ("!has(self.address) || has(self.remoteAS)", "remoteAS is required with address: a number, `internal` or `external`"))]
+#[x_kube(validation = ("!has(self.address) || isIP(self.address)", "address must be an IP address"))]
+#[serde(rename_all = "camelCase")]
+pub struct BGPPeerSpec {
+    /// Nodes that keep the session; all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<LabelSelector>,
+    /// Address of the router.
+    #[schemars(length(max = 39))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Nodes to peer with; a node never peers with itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_selector: Option<LabelSelector>,
+    /// AS number of the peer: a number, `internal` (the node's own) or `external` (any other). For nodes found by peerSelector their BGPNode says it.
+    #[serde(default, rename = "remoteAS", skip_serializing_if = "Option::is_none")]
+    pub remote_as: Option<RemoteAs>,
+    /// TCP port of the peer.
+    #[schemars(range(min = 1, max = 65535))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Hold time offered to this peer, in seconds; the BGPConfiguration's when left out.
+    #[schemars(range(min = 3, max = 65535))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u16>,
+    /// Wait for the peer to connect, never dial.
+    #[serde(default)]
+    pub passive: bool,
+    /// Most prefixes a family accepted from the peer; more end the session (RFC 4486 Cease 1).
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes: Option<u32>,
+}
+
+/// A peer's AS number, or its relation to ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RemoteAs {
+    /// This AS and no other.
+    Number(u32),
+    /// `internal` or `external`.
+    Word(String),
+}
+
+impl schemars::JsonSchema for RemoteAs {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RemoteAs".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "x-kubernetes-validations": [{
+                "rule": "type(self) == int ? self >= 1 && self <= 4294967294 : self in ['internal', 'external']",
+                "message": "remoteAS must be a number from 1 to 4294967294, `internal` or `external`"
+            }]
+        })
+    }
+}

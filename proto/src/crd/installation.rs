@@ -1,0 +1,95 @@
+//! `Installation`: what the operator installs.
+
+use super::{Condition, bgp_configuration::Mesh};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// What to install: one object, named `default`, makes a cluster's network.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "margay.dev", version = "v1alpha1", kind = "Installation", plural = "installations",
+    status = "InstallationStatus",
+    printcolumn(name = "AS", type_ = "integer", json_path = ".spec.asNumber"),
+    printcolumn(name = "Available", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].status"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].message"),
+    validation = kube::core::Rule::new("self.metadata.name == 'default'").message("there is one Installation, and its name is `default`"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct InstallationSpec {
+    /// AS number of nodes that no NodeConfig gives another: 1 to 4294967294. Required; there is no default, because a wrong one peers with the wrong network.
+    #[schemars(range(min = 1, max = 4_294_967_294_u32))]
+    pub as_number: u32,
+    /// Pools to create. A pool that exists is left as it is but for the fields named here.
+    #[schemars(length(max = 64))]
+    #[serde(default)]
+    pub pools: Vec<InstallationPool>,
+    /// Whether every node peers with every other (`Full`), or only as BGPPeers say (`None`, the default when racks have their own AS).
+    #[serde(default)]
+    pub mesh: Mesh,
+    /// Agent image.
+    #[schemars(length(min = 1))]
+    #[serde(default = "default_image")]
+    pub image: String,
+    /// Pull policy of the image.
+    #[serde(default)]
+    pub image_pull_policy: ImagePullPolicy,
+    /// `host:port` of the API server for the agents, for clusters in which the `kubernetes` Service cannot be reached before the network is up.
+    #[serde(default)]
+    pub kubernetes_service_endpoint: Option<String>,
+    /// Log filter of the agents, as in `info,margay_agent=debug`.
+    #[serde(default = "default_log")]
+    pub log: String,
+}
+
+fn default_image() -> String {
+    format!("margay.dev/margay:{}", env!("CARGO_PKG_VERSION"))
+}
+
+fn default_log() -> String {
+    "info".to_owned()
+}
+
+/// When the runtime pulls an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[allow(missing_docs)]
+pub enum ImagePullPolicy {
+    Always,
+    Never,
+    #[default]
+    IfNotPresent,
+}
+
+/// A pool that the Installation brings.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16"))]
+#[serde(rename_all = "camelCase")]
+pub struct InstallationPool {
+    /// Name of the IPPool.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Its addresses, in CIDR notation.
+    #[schemars(length(max = 43))]
+    pub cidr: String,
+    /// Prefix length of a block; 26 (IPv4) and 122 (IPv6) when left out.
+    #[schemars(range(min = 20, max = 128))]
+    #[serde(default)]
+    pub block_size: Option<u8>,
+    /// Source address translation for pods that leave the pools and the nodes.
+    #[serde(default)]
+    pub nat_outgoing: bool,
+}
+
+/// What the operator found and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstallationStatus {
+    /// `Available`, `Progressing`, `Degraded`.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// Agents wanted, one a node.
+    #[serde(default)]
+    pub desired_agents: i32,
+    /// Agents ready.
+    #[serde(default)]
+    pub ready_agents: i32,
+}
