@@ -12,6 +12,7 @@ pub mod cni;
 #[cfg(feature = "crd")]
 pub mod crd;
 pub mod names;
+#[cfg(feature = "rpc")]
 pub mod rpc;
 #[cfg(feature = "crd")]
 pub mod slim;
