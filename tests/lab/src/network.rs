@@ -1,0 +1,173 @@
+//! Network namespaces and what connects them, made with `ip`.
+//!
+//! No interface ever appears in the machine's own namespace: both ends of a pair are created in place.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::plan::{Plan, Port, namespace_prefix};
+
+const NETNS: &str = "/run/netns";
+
+/// Makes every namespace, bridge and link of the plan, with addresses and default routes.
+pub(crate) fn create(plan: &Plan) -> Result<()> {
+    let namespaces = plan
+        .places()
+        .iter()
+        .map(|place| format!("netns add {}\n", plan.namespace(place)))
+        .collect::<String>();
+    batch(Command::new("ip"), &namespaces).context("making network namespaces")?;
+    // In an empty namespace of its own: the kernel refuses a name that the namespace of the caller has.
+    let mut outside = Command::new("unshare");
+    outside.args(["--net", "ip"]);
+    batch(outside, &devices(plan)).context("making links")?;
+    for place in plan.places() {
+        let mut ip = Command::new("ip");
+        ip.args(["-n", &plan.namespace(&place)]);
+        batch(ip, &settings(plan, &place))
+            .with_context(|| format!("addresses and routes of {place}"))?;
+    }
+    Ok(())
+}
+
+/// The paths of the lab's namespaces that exist.
+pub(crate) fn existing(lab: &str) -> Vec<PathBuf> {
+    let prefix = namespace_prefix(lab);
+    let Ok(folder) = fs::read_dir(NETNS) else {
+        return Vec::new();
+    };
+    let names = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    // A place has no hyphen: what has one belongs to a lab whose name begins with this one's.
+    let ours = names.filter(|name| {
+        name.strip_prefix(&prefix)
+            .is_some_and(|place| !place.contains('-'))
+    });
+    ours.map(|name| Path::new(NETNS).join(name)).collect()
+}
+
+/// Removes the lab's namespaces, and with them every interface; and the folder's mount when nothing else is in it.
+pub(crate) fn remove(lab: &str) -> Result<()> {
+    let names = existing(lab);
+    let names = names.iter().filter_map(|path| path.file_name()?.to_str());
+    let commands: String = names.map(|name| format!("netns del {name}\n")).collect();
+    if !commands.is_empty() {
+        batch(Command::new("ip"), &commands).context("removing network namespaces")?;
+    }
+    // `ip netns` mounts the folder on itself. The kernel refuses if another namespace came meanwhile, which is right.
+    if fs::read_dir(NETNS).is_ok_and(|mut folder| folder.next().is_none()) {
+        let _ = Command::new("umount")
+            .arg(NETNS)
+            .stderr(Stdio::null())
+            .status();
+    }
+    Ok(())
+}
+
+fn devices(plan: &Plan) -> String {
+    let mut text = String::new();
+    for bridge in plan.bridges() {
+        text += &format!(
+            "link add {} netns {} type bridge\n",
+            bridge.device,
+            plan.namespace(&bridge.place)
+        );
+    }
+    for link in plan.links() {
+        let (left, right) = (&link.left, &link.right);
+        text += &format!(
+            "link add {} netns {} type veth peer name {} netns {}\n",
+            left.device,
+            plan.namespace(&left.place),
+            right.device,
+            plan.namespace(&right.place),
+        );
+    }
+    text
+}
+
+/// Everything inside one place. Addresses skip duplicate detection: they would be unusable for their first second.
+fn settings(plan: &Plan, place: &str) -> String {
+    let mut text = String::from("link set lo up\n");
+    for bridge in plan.bridges().iter().filter(|bridge| bridge.place == place) {
+        text += &up(bridge.device, &bridge.addresses);
+    }
+    let links = plan.links();
+    let ports: Vec<&Port> = links
+        .iter()
+        .flat_map(|link| [&link.left, &link.right])
+        .filter(|port| port.place == place)
+        .collect();
+    for port in ports {
+        if let Some(bridge) = port.bridge {
+            text += &format!("link set {} master {bridge}\n", port.device);
+        }
+        text += &up(&port.device, &port.addresses);
+    }
+    for (_, gateway) in plan
+        .default_routes()
+        .iter()
+        .filter(|(owner, _)| owner == place)
+    {
+        for address in gateway.iter() {
+            text += &format!("route add default via {address} proto static\n");
+        }
+    }
+    text
+}
+
+fn up(device: &str, addresses: &[String]) -> String {
+    let mut text = String::new();
+    for address in addresses {
+        let flags = if address.contains(':') { " nodad" } else { "" };
+        text += &format!("addr add {address} dev {device}{flags}\n");
+    }
+    text + &format!("link set {device} up\n")
+}
+
+fn batch(mut ip: Command, commands: &str) -> Result<()> {
+    let ip = ip
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = ip.spawn().context("starting ip")?;
+    child
+        .stdin
+        .take()
+        .expect("stdin is piped")
+        .write_all(commands.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("ip: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Spec;
+
+    #[test]
+    fn a_node_has_its_addresses_and_a_default_route_by_the_tor() {
+        let plan = Plan::new(&Spec::default()).unwrap();
+        let text = settings(&plan, "n3");
+        assert!(text.contains("addr add 172.31.2.13/24 dev fabric0\n"));
+        assert!(text.contains("addr add fd31:2::13/64 dev fabric0 nodad\n"));
+        assert!(text.contains("addr add 192.168.77.103/24 dev mgmt0\n"));
+        assert!(text.contains("route add default via 172.31.2.1 proto static\n"));
+        assert!(text.contains("route add default via fd31:2::1 proto static\n"));
+    }
+
+    #[test]
+    fn both_ends_are_made_inside_the_lab() {
+        let plan = Plan::new(&Spec::default()).unwrap();
+        for line in devices(&plan).lines().filter(|line| line.contains("veth")) {
+            assert_eq!(line.matches(" netns mgl-margay-").count(), 2, "{line}");
+        }
+    }
+}

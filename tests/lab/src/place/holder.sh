@@ -1,0 +1,59 @@
+# Makes the private mounts of a place, says "ready", and holds them until killed.
+# Arguments: node|router|host, the place's own folder, the checkout.
+set -eu
+kind=$1 own=$2 checkout=$3
+
+# Copies of other namespaces' handles would keep those alive after their lab is gone.
+if [ -d /run/netns ]; then
+    for handle in /run/netns/*; do umount -l "$handle" 2>/dev/null || :; done
+    umount -l /run/netns 2>/dev/null || :
+fi
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/netns /run/lock /run/margay-lab
+
+set_all() { for family in ipv4 ipv6; do echo "$2" 2>/dev/null >"/proc/sys/net/$family/$1" || :; done; }
+
+case $kind in
+router)
+    echo 1 >/proc/sys/net/ipv4/ip_forward
+    set_all conf/all/forwarding 1
+    set_all fib_multipath_hash_policy 1
+    mkdir -p /run/bird /run/frr
+    chown frr:frr /run/frr 2>/dev/null || :
+    ;;
+node)
+    # What a fresh machine has; a new namespace would inherit the machine's.
+    echo 0 >/proc/sys/net/ipv4/ip_forward
+    set_all conf/all/forwarding 0
+
+    # Everything that a DaemonSet may mount from the host is the node's own. The checkout stays visible at its
+    # path even if that lies below one of these folders.
+    mkdir /run/margay-lab/checkout
+    mount --bind "$checkout" /run/margay-lab/checkout
+    for folder in etc opt var; do
+        mkdir -p "/run/margay-lab/$folder/upper" "/run/margay-lab/$folder/work"
+        mount -t overlay -o "lowerdir=/$folder,upperdir=/run/margay-lab/$folder/upper,workdir=/run/margay-lab/$folder/work" overlay "/$folder"
+    done
+    case $checkout in
+    /etc/* | /opt/* | /var/*) mount --bind /run/margay-lab/checkout "$checkout" ;;
+    esac
+    umount /run/margay-lab/checkout
+
+    # On disk, because it is large or must outlive a reboot of the node.
+    for folder in /var/lib/kubelet /var/lib/containerd /var/lib/cni /var/lib/margay /var/log/pods \
+        /var/log/containers /etc/cni/net.d; do
+        mkdir -p "$folder" "$own$folder"
+        mount --bind "$own$folder" "$folder"
+    done
+    # The reference plugins of the Debian package below, what is installed later above.
+    mkdir -p /opt/cni/bin "$own/opt/cni/bin" "$own/opt/cni/work"
+    mount -t overlay -o "lowerdir=/usr/lib/cni,upperdir=$own/opt/cni/bin,workdir=$own/opt/cni/work" overlay /opt/cni/bin
+    # A server that refuses at once: the machine's own may take seconds to time out.
+    rm -f /etc/resolv.conf
+    echo "nameserver 127.0.0.1" >/etc/resolv.conf
+    ;;
+esac
+# Shared within the place: pods may ask for mounts that follow the node's.
+mount --make-rshared /
+echo ready
+exec sleep infinity >/dev/null

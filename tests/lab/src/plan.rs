@@ -1,0 +1,383 @@
+//! Who is in a lab, and which addresses and AS numbers they have.
+//!
+//! Pure: a [`Plan`] is a function of a [`Spec`]. Labs share one addressing plan, because each lives in namespaces of its own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+mod links;
+
+pub use links::{Bridge, Link, Port};
+
+/// The IP families of a lab: of its nodes, its services and its routers alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4 only.
+    V4,
+    /// IPv6 only; BGP sessions run over IPv6.
+    V6,
+    /// Both, IPv4 first; BGP sessions run over IPv4 and carry both families.
+    Dual,
+}
+
+impl Family {
+    /// Whether the lab has IPv4.
+    pub fn has_v4(self) -> bool {
+        self != Self::V6
+    }
+
+    /// Whether the lab has IPv6.
+    pub fn has_v6(self) -> bool {
+        self != Self::V4
+    }
+
+    /// `v4`, `v6` or `dual`, as on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+            Self::Dual => "dual",
+        }
+    }
+}
+
+/// The routing daemon of a top-of-rack router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Tor {
+    /// BIRD 2.
+    Bird,
+    /// FRR: zebra and bgpd.
+    Frr,
+}
+
+/// What a lab should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The lab's name: it names the namespaces (`mgl-NAME-n1`) and the state folder (`target/lab/NAME`).
+    pub name: String,
+    /// How many nodes, named `n1`, `n2`, …
+    pub nodes: u16,
+    /// How many racks; nodes fill them in order, so rack 1 is never smaller than the last.
+    pub racks: u16,
+    /// The IP families.
+    pub family: Family,
+    /// The ToR of each rack; the list repeats when it is shorter than the racks.
+    pub tors: Vec<Tor>,
+    /// OCI archives to import on every node besides the lab's own images.
+    pub image_archives: Vec<PathBuf>,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            name: "margay".into(),
+            nodes: 3,
+            racks: 2,
+            family: Family::Dual,
+            tors: vec![Tor::Bird, Tor::Frr],
+            image_archives: Vec::new(),
+        }
+    }
+}
+
+/// The addresses of one interface or host, one per family of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The IPv4 address, unless the lab is IPv6 only.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address, unless the lab is IPv4 only.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Addresses {
+    fn of(family: Family, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
+        Self {
+            v4: family.has_v4().then_some(v4),
+            v6: family.has_v6().then_some(v6),
+        }
+    }
+
+    /// IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        self.v4
+            .map(IpAddr::V4)
+            .into_iter()
+            .chain(self.v6.map(IpAddr::V6))
+    }
+
+    /// The IPv4 address where there is one, else the IPv6 address: what BGP sessions and the API server use.
+    pub fn primary(&self) -> IpAddr {
+        self.iter()
+            .next()
+            .expect("a family has at least one address")
+    }
+
+    /// `172.31.1.11,fd31:1::11`
+    pub fn joined(&self) -> String {
+        self.iter()
+            .map(|address| address.to_string())
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+
+    fn with_prefixes(self, v4: u8, v6: u8) -> Vec<String> {
+        let v4 = self.v4.map(|address| format!("{address}/{v4}"));
+        let v6 = self.v6.map(|address| format!("{address}/{v6}"));
+        v4.into_iter().chain(v6).collect()
+    }
+}
+
+/// A Kubernetes node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// `n1`, `n2`, …: the place, and the name of the Node object.
+    pub name: String,
+    /// The number of its rack, from 1.
+    pub rack: u16,
+    /// Addresses on the management network, where the API server is reached.
+    pub mgmt: Addresses,
+    /// Addresses on the rack's subnet: the Node's InternalIPs, and the ends of its BGP session with the ToR.
+    pub fabric: Addresses,
+}
+
+/// A rack: one subnet behind one ToR.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rack {
+    /// From 1. The ToR's place is `tor1`, `tor2`, …
+    pub number: u16,
+    /// The daemon that runs on the ToR.
+    pub tor: Tor,
+    /// The ToR's AS number.
+    pub asn: u32,
+    /// The AS number of the rack's nodes.
+    pub node_asn: u32,
+    /// The ToR's addresses on the rack's subnet: the nodes' default gateway and BGP neighbour.
+    pub gateway: Addresses,
+    /// The ToR's end of its link to the spine.
+    pub uplink: Addresses,
+    /// The spine's end of that link.
+    pub spine: Addresses,
+}
+
+impl Rack {
+    /// The place of its ToR.
+    pub fn tor_place(&self) -> String {
+        format!("tor{}", self.number)
+    }
+
+    /// The value of the nodes' label [`RACK_LABEL`].
+    pub fn label(&self) -> String {
+        format!("rack{}", self.number)
+    }
+}
+
+/// The label on Node objects that names the rack.
+pub const RACK_LABEL: &str = "topology.margay.dev/rack";
+/// The AS number of the spine.
+pub const SPINE_ASN: u32 = 65000;
+/// The AS number of the ToR of rack r is this plus r.
+pub const TOR_ASN_BASE: u32 = 65100;
+/// The AS number of the nodes of rack r is this plus r; it does not fit in 16 bits (RFC 6793).
+pub const NODE_ASN_BASE: u32 = 4_200_000_000;
+/// Where pods' IPv4 addresses should come from: kube-proxy counts this as inside the cluster.
+pub const POD_CIDR_V4: &str = "10.244.0.0/16";
+/// Where pods' IPv6 addresses should come from.
+pub const POD_CIDR_V6: &str = "fd00:10:244::/56";
+/// The IPv4 service range.
+pub const SERVICE_CIDR_V4: &str = "10.96.0.0/16";
+/// The IPv6 service range.
+pub const SERVICE_CIDR_V6: &str = "fd00:10:96::/112";
+
+const MAX_NODES: u16 = 120;
+const MAX_RACKS: u16 = 60;
+
+/// A lab worked out: every place, address and AS number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The lab's name.
+    pub name: String,
+    /// The IP families.
+    pub family: Family,
+    /// In order of their names.
+    pub nodes: Vec<Node>,
+    /// In order of their numbers.
+    pub racks: Vec<Rack>,
+}
+
+impl Plan {
+    /// Works out the lab.
+    ///
+    /// # Errors
+    /// If the name cannot name a namespace, or the numbers are out of range.
+    pub fn new(spec: &Spec) -> Result<Self> {
+        check_name(&spec.name)?;
+        ensure!(
+            (1..=MAX_NODES).contains(&spec.nodes),
+            "a lab has 1 to {MAX_NODES} nodes, not {}",
+            spec.nodes
+        );
+        ensure!(
+            (1..=MAX_RACKS).contains(&spec.racks),
+            "a lab has 1 to {MAX_RACKS} racks, not {}",
+            spec.racks
+        );
+        ensure!(
+            spec.racks <= spec.nodes,
+            "{} racks for {} nodes: a rack would be empty",
+            spec.racks,
+            spec.nodes
+        );
+        ensure!(
+            !spec.tors.is_empty(),
+            "no routing daemon named for the racks"
+        );
+        let nodes = (0..spec.nodes).map(|index| node(spec, index)).collect();
+        let racks = (1..=spec.racks).map(|number| rack(spec, number)).collect();
+        Ok(Self {
+            name: spec.name.clone(),
+            family: spec.family,
+            nodes,
+            racks,
+        })
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The rack of that number.
+    pub fn rack(&self, number: u16) -> Option<&Rack> {
+        self.racks.iter().find(|rack| rack.number == number)
+    }
+
+    /// The nodes of one rack.
+    pub fn nodes_of(&self, rack: u16) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| node.rack == rack)
+    }
+
+    /// Every place: the control plane, the management switch, the routers, the outside host and the nodes.
+    pub fn places(&self) -> Vec<String> {
+        let fixed = ["mgmt", "cp", "spine", "outside"]
+            .into_iter()
+            .map(String::from);
+        let tors = self.racks.iter().map(Rack::tor_place);
+        fixed
+            .chain(tors)
+            .chain(self.nodes.iter().map(|node| node.name.clone()))
+            .collect()
+    }
+
+    /// The API server's addresses, on the management network.
+    pub fn api_server(&self) -> Addresses {
+        management(self.family, 10)
+    }
+
+    /// The outside host's addresses, behind the spine.
+    pub fn outside(&self) -> Addresses {
+        outside(self.family, 10)
+    }
+
+    /// The control plane's addresses towards the spine: the source of what the API server sends to kubelets and webhooks.
+    pub fn control_plane(&self) -> Addresses {
+        control_plane(self.family, 2)
+    }
+
+    /// Of two values, those of the lab's families, IPv4 first.
+    pub fn choose<T>(&self, v4: T, v6: T) -> Vec<T> {
+        let v4 = self.family.has_v4().then_some(v4);
+        let v6 = self.family.has_v6().then_some(v6);
+        v4.into_iter().chain(v6).collect()
+    }
+
+    /// The service address of the cluster's name service, per family.
+    pub fn dns_service(&self) -> Vec<&'static str> {
+        self.choose("10.96.0.10", "fd00:10:96::a")
+    }
+
+    /// The network namespace of a place, as named in `/run/netns`.
+    pub fn namespace(&self, place: &str) -> String {
+        format!("{}{place}", namespace_prefix(&self.name))
+    }
+}
+
+/// What the names of a lab's network namespaces begin with; the rest is a place, which has no hyphen.
+pub(crate) fn namespace_prefix(lab: &str) -> String {
+    format!("mgl-{lab}-")
+}
+
+/// A lab's name becomes part of namespace, folder and cgroup names.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let first_is_letter = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if !first_is_letter || name.len() > 32 || !name.chars().all(allowed) {
+        bail!("{name:?} is no name for a lab: 1 to 32 of a-z, 0-9 and -, a letter first");
+    }
+    Ok(())
+}
+
+fn node(spec: &Spec, index: u16) -> Node {
+    // Contiguous: with 3 nodes in 2 racks, n1 and n2 share rack 1.
+    let rack = 1 + u16::try_from(u32::from(index) * u32::from(spec.racks) / u32::from(spec.nodes))
+        .expect("less than racks");
+    Node {
+        name: format!("n{}", index + 1),
+        rack,
+        mgmt: management(spec.family, 101 + index),
+        fabric: rack_address(spec.family, rack, 11 + index),
+    }
+}
+
+fn rack(spec: &Spec, number: u16) -> Rack {
+    Rack {
+        number,
+        tor: spec.tors[usize::from(number - 1) % spec.tors.len()],
+        asn: TOR_ASN_BASE + u32::from(number),
+        node_asn: NODE_ASN_BASE + u32::from(number),
+        gateway: rack_address(spec.family, number, 1),
+        uplink: uplink(spec.family, number, 2),
+        spine: uplink(spec.family, number, 1),
+    }
+}
+
+/// The group of an IPv6 address that reads like the decimal number: 11 becomes `::11`.
+fn digits(number: u16) -> u16 {
+    u16::from_str_radix(&number.to_string(), 16).expect("at most four digits")
+}
+
+fn octet(number: u16) -> u8 {
+    u8::try_from(number).expect("the limits on nodes and racks keep host numbers below 256")
+}
+
+fn management(family: Family, host: u16) -> Addresses {
+    let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, digits(host));
+    Addresses::of(family, Ipv4Addr::new(192, 168, 77, octet(host)), v6)
+}
+
+fn rack_address(family: Family, rack: u16, host: u16) -> Addresses {
+    let v6 = Ipv6Addr::new(0xfd31, digits(rack), 0, 0, 0, 0, 0, digits(host));
+    Addresses::of(family, Ipv4Addr::new(172, 31, octet(rack), octet(host)), v6)
+}
+
+fn uplink(family: Family, rack: u16, host: u16) -> Addresses {
+    let v6 = Ipv6Addr::new(0xfd30, digits(rack), 0, 0, 0, 0, 0, digits(host));
+    Addresses::of(family, Ipv4Addr::new(172, 30, octet(rack), octet(host)), v6)
+}
+
+fn control_plane(family: Family, host: u16) -> Addresses {
+    uplink(family, 250, host)
+}
+
+fn outside(family: Family, host: u16) -> Addresses {
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, digits(host));
+    Addresses::of(family, Ipv4Addr::new(203, 0, 113, octet(host)), v6)
+}
+
+#[cfg(test)]
+mod tests;
