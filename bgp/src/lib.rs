@@ -1,1 +1,41 @@
-//! BGP-4 as values: wire, session, RIB, speaker.
+//! BGP-4 as values: no socket, no clock, no task.
+//!
+//! ```text
+//!   octets ─► wire ─► session ─► rib ─► wire ─► octets
+//!             frames   states     adj-in, best path, adj-out
+//!             ╰───────── speaker: one value that owns all of it ─────────╯
+//! ```
+//! A driver moves octets and time: it calls [`Speaker::handle`] with what happened and `now`, carries out what
+//! [`Speaker::poll_output`] returns, and wakes up at [`Speaker::poll_timeout`]. Peers and own routes are declared as
+//! whole sets ([`Speaker::apply`], [`Speaker::originate`]); what the kernel should have comes out as changes
+//! ([`Speaker::learned_changes`]).
+//!
+//! # Review notes
+//! - Octets from a peer never panic, and cost bounded memory: less than a message per connection, one batch per
+//!   member of an update group, [`PeerConfig::maximum_prefixes`] for the table.
+//! - Whether a next hop resolves is the caller's knowledge ([`Speaker::set_next_hops`]); a path whose next hop
+//!   nobody vouches for is not used.
+//! - There is no policy by default (RFC 8212): [`Policy::default`] rejects.
+
+mod config;
+mod family;
+mod policy;
+mod rib;
+mod session;
+mod speaker;
+mod status;
+pub mod wire;
+
+pub use config::{
+    Config, LocalAddresses, Origination, Password, PeerConfig, RemoteAs, SpeakerConfig,
+};
+pub use family::{Asn, Families, Family, PerFamily};
+pub use policy::{Change, Condition, Policy, PrefixRange, Rule, Verdict};
+pub use session::{ConnectionId, State};
+pub use speaker::{
+    Dial, Event, Input, LearnedChange, LearnedPath, LearnedRoute, Output, Refusal, ShutdownKind,
+    Speaker,
+};
+pub use status::{
+    Counters, LastError, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus, View,
+};
