@@ -57,8 +57,12 @@ impl Folder {
             .join(format!("{place}.{process}.log"))
     }
 
+    pub(crate) fn nodes(&self) -> PathBuf {
+        self.path.join("nodes")
+    }
+
     pub(crate) fn node(&self, name: &str) -> PathBuf {
-        self.path.join("nodes").join(name)
+        self.nodes().join(name)
     }
 
     /// Beside the folder, because the folder comes and goes under the lock.

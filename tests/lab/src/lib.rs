@@ -33,6 +33,7 @@
 //! - **Down is total.** Processes are found by namespace, environment, cgroup and descent (`process::table`), whichever is
 //!   left of a lab that was killed half-way; a remembered process id counts only with its start time.
 
+mod cgroup;
 mod flood;
 mod folder;
 mod lab;

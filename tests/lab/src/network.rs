@@ -13,14 +13,18 @@ use crate::plan::{Plan, Port, namespace_prefix};
 
 const NETNS: &str = "/run/netns";
 
-/// Makes every namespace, bridge and link of the plan, with addresses and default routes.
-pub(crate) fn create(plan: &Plan) -> Result<()> {
+/// Makes every namespace of the plan.
+pub(crate) fn create_namespaces(plan: &Plan) -> Result<()> {
     let namespaces = plan
         .places()
         .iter()
         .map(|place| format!("netns add {}\n", plan.namespace(place)))
         .collect::<String>();
-    batch(Command::new("ip"), &namespaces).context("making network namespaces")?;
+    batch(Command::new("ip"), &namespaces).context("making network namespaces")
+}
+
+/// Makes every bridge and link of the plan, with addresses and default routes.
+pub(crate) fn connect(plan: &Plan) -> Result<()> {
     // In an empty namespace of its own: the kernel refuses a name that the namespace of the caller has.
     let mut outside = Command::new("unshare");
     outside.args(["--net", "ip"]);

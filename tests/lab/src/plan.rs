@@ -316,8 +316,11 @@ pub(crate) fn namespace_prefix(lab: &str) -> String {
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let first_is_letter = name.starts_with(|c: char| c.is_ascii_lowercase());
-    if !first_is_letter || name.len() > 32 || !name.chars().all(allowed) {
-        bail!("{name:?} is no name for a lab: 1 to 32 of a-z, 0-9 and -, a letter first");
+    // Built images live beside the labs.
+    if name == "images" || !first_is_letter || name.len() > 32 || !name.chars().all(allowed) {
+        bail!(
+            "{name:?} is no name for a lab: 1 to 32 of a-z, 0-9 and -, a letter first, not images"
+        );
     }
     Ok(())
 }

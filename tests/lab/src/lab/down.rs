@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use super::Lab;
+use crate::cgroup;
 use crate::folder::Folder;
 use crate::network;
 use crate::plan::check_name;
 use crate::process::{self, Entry, Marks, victims};
-use crate::render::node::CGROUP_ROOT;
 
 const KILL_LIMIT: Duration = Duration::from_secs(20);
 
@@ -52,7 +52,7 @@ pub(super) fn clean(name: &str, folder: &Folder) -> Result<()> {
     let steps = [
         end_processes(name, folder),
         network::remove(name),
-        remove_cgroups(name),
+        cgroup::remove(&cgroup::containers(folder)),
         remove_folder(folder.path()),
     ];
     let failures: Vec<String> = steps
@@ -110,7 +110,7 @@ fn lab_processes(name: &str, folder: &Folder) -> Result<Vec<Entry>> {
     let mut marks = Marks {
         nets: lab_nets(name),
         folder: folder.path().to_string_lossy().into_owned(),
-        cgroup: format!("/{CGROUP_ROOT}/{name}/"),
+        containers: cgroup::containers(folder),
         outer_mounts: ["/proc/1/ns/mnt", "/proc/self/ns/mnt"]
             .into_iter()
             .filter_map(|path| process::namespace_inode(Path::new(path)))
@@ -161,35 +161,6 @@ fn ancestry(entries: &[Entry]) -> HashSet<i32> {
             .map(|entry| entry.parent);
     }
     pids
-}
-
-/// In every hierarchy (cgroup v1) or in the one (v2).
-fn remove_cgroups(name: &str) -> Result<()> {
-    let root = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(root)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()));
-    for hierarchy in hierarchies.chain([root.to_owned()]) {
-        let shared = hierarchy.join(CGROUP_ROOT);
-        let own = shared.join(name);
-        if own.is_dir() {
-            remove_cgroup(&own)?;
-        }
-        // Another lab may still be in it.
-        let _ = fs::remove_dir(shared);
-    }
-    Ok(())
-}
-
-fn remove_cgroup(path: &PathBuf) -> Result<()> {
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_cgroup(&entry.path())?;
-        }
-    }
-    fs::remove_dir(path).with_context(|| format!("removing {}", path.display()))
 }
 
 fn remove_folder(path: &Path) -> Result<()> {

@@ -38,40 +38,25 @@ impl Lab {
     /// FRR's daemons run as the user `frr`, who may not be able to read the checkout: they get a copy in the ToR's `/run`.
     fn start_frr(&self, rack: &Rack) -> Result<()> {
         let place = rack.tor_place();
-        let config = self
-            .places
-            .folder
-            .config(&format!("{place}.frr.conf"))
-            .display()
-            .to_string();
-        self.exec(
-            &place,
-            &[
-                "install",
-                "-o",
-                "frr",
-                "-g",
-                "frr",
-                "-m",
-                "640",
-                &config,
-                "/run/frr/frr.conf",
-            ],
-        )?;
         for daemon in ["zebra", "bgpd"] {
+            let config = self
+                .places
+                .folder
+                .config(&format!("{place}.{daemon}.conf"))
+                .display()
+                .to_string();
+            let copy = format!("/run/frr/{daemon}.conf");
+            self.exec(
+                &place,
+                &[
+                    "install", "-o", "frr", "-g", "frr", "-m", "640", &config, &copy,
+                ],
+            )?;
             let program = format!("{FRR}/{daemon}");
             self.places.start(
                 &place,
                 daemon,
-                &[
-                    &program,
-                    "-f",
-                    "/run/frr/frr.conf",
-                    "--log",
-                    "stdout",
-                    "-A",
-                    "127.0.0.1",
-                ],
+                &[&program, "-f", &copy, "--log", "stdout", "-A", "127.0.0.1"],
             )?;
             // bgpd gives up on a zebra that does not listen yet for seconds.
             let socket = format!("/run/frr/{daemon}.vty");

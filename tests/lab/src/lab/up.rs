@@ -134,21 +134,28 @@ impl Lab {
                     &format!("{}.bird.conf", rack.tor_place()),
                     bird::tor(plan, rack),
                 )?,
-                Tor::Frr => write(
-                    &format!("{}.frr.conf", rack.tor_place()),
-                    frr::tor(plan, rack),
-                )?,
+                Tor::Frr => {
+                    write(
+                        &format!("{}.zebra.conf", rack.tor_place()),
+                        frr::zebra(rack),
+                    )?;
+                    write(
+                        &format!("{}.bgpd.conf", rack.tor_place()),
+                        frr::bgpd(plan, rack),
+                    )?;
+                }
             }
         }
         Ok(())
     }
 
     fn make_places(&self) -> Result<()> {
-        network::create(self.plan())?;
+        network::create_namespaces(self.plan())?;
         for place in self.plan().places() {
             self.places.open(&place)?;
         }
-        Ok(())
+        // After the sysctls of the places, which new interfaces inherit.
+        network::connect(self.plan())
     }
 
     fn populate(&self) -> Result<()> {

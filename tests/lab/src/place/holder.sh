@@ -18,6 +18,8 @@ router)
     echo 1 >/proc/sys/net/ipv4/ip_forward
     set_all conf/all/forwarding 1
     set_all fib_multipath_hash_policy 1
+    # No duplicate detection: BIRD would start without link-local addresses.
+    echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
     mkdir -p /run/bird /run/frr
     chown frr:frr /run/frr 2>/dev/null || :
     ;;

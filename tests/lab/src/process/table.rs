@@ -11,8 +11,8 @@ pub(crate) struct Marks {
     pub(crate) nets: HashSet<u64>,
     /// The lab's state folder, as in the environment of what the lab started.
     pub(crate) folder: String,
-    /// The lab's cgroup, `/margay-lab/NAME/`, which holds its pods.
-    pub(crate) cgroup: String,
+    /// The ids of its containers, which are the names of their cgroups.
+    pub(crate) containers: HashSet<String>,
     /// Mount namespaces that are not the lab's whoever is in them: the machine's and the caller's.
     pub(crate) outer_mounts: HashSet<u64>,
     /// Processes that are never part of the lab: the caller and its ancestors.
@@ -26,7 +26,7 @@ impl Marks {
             || entry
                 .cgroups
                 .lines()
-                .any(|line| line.contains(&self.cgroup))
+                .any(|line| line.split('/').any(|name| self.containers.contains(name)))
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
         let marks = Marks {
             nets: HashSet::from([70]),
             folder: "/lab/a".into(),
-            cgroup: "/margay-lab/a/".into(),
+            containers: HashSet::from(["c0ffee".into()]),
             outer_mounts: HashSet::from([1]),
             spared: HashSet::from([50]),
         };
@@ -104,7 +104,7 @@ mod tests {
             ..entry(11, 1)
         };
         let cgroup = Entry {
-            cgroups: "4:memory:/margay-lab/a/n1/pod7/c\n".into(),
+            cgroups: "4:memory:/k8s.io/c0ffee\n".into(),
             ..entry(12, 1)
         };
         assert_eq!(
@@ -120,7 +120,7 @@ mod tests {
             ..entry(11, 1)
         };
         let cgroup = Entry {
-            cgroups: "4:memory:/margay-lab/ab/n1/pod7\n".into(),
+            cgroups: "4:memory:/k8s.io/c0ffee1\n".into(),
             ..entry(12, 1)
         };
         assert!(found(&[environment, cgroup]).is_empty());

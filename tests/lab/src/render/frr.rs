@@ -3,11 +3,19 @@
 use crate::plan::{Plan, Rack, SPINE_ASN};
 use crate::render::bird::{HOLD_TIME, KEEPALIVE_TIME, RESTART_TIME};
 
-/// The ToR of a rack: the same neighbours and filters as [`bird::tor`](super::bird::tor).
-pub(crate) fn tor(plan: &Plan, rack: &Rack) -> String {
+/// zebra's configuration: it only installs what bgpd tells it.
+pub(crate) fn zebra(rack: &Rack) -> String {
+    format!(
+        "frr defaults datacenter\nhostname {}\nlog stdout\n",
+        rack.tor_place()
+    )
+}
+
+/// bgpd's configuration: the same neighbours and filters as [`bird::tor`](super::bird::tor).
+pub(crate) fn bgpd(plan: &Plan, rack: &Rack) -> String {
     let timers = format!("timers {KEEPALIVE_TIME} {HOLD_TIME}");
     let mut text = format!(
-        "frr defaults datacenter\nhostname tor{number}\nlog stdout\nservice integrated-vtysh-config\n!\n\
+        "frr defaults datacenter\nhostname tor{number}\nlog stdout\n!\n\
          router bgp {asn}\n bgp router-id 10.255.0.{number}\n no bgp default ipv4-unicast\n \
          no bgp ebgp-requires-policy\n bgp bestpath as-path multipath-relax\n bgp graceful-restart\n \
          bgp graceful-restart restart-time {RESTART_TIME}\n \
@@ -94,7 +102,7 @@ mod tests {
     #[test]
     fn a_tor_has_its_nodes_in_one_group_and_both_families_active() {
         let plan = Plan::new(&Spec::default()).unwrap();
-        let text = tor(&plan, &plan.racks[1]);
+        let text = bgpd(&plan, &plan.racks[1]);
         assert!(text.contains(" neighbor nodes remote-as 4200000002\n"));
         assert!(text.contains(" neighbor 172.31.2.13 peer-group nodes\n"));
         assert!(text.contains(" neighbor 172.30.2.1 remote-as 65000\n"));

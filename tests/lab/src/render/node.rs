@@ -9,9 +9,6 @@ use crate::plan::{Node, POD_CIDR_V4, POD_CIDR_V6, Plan};
 /// The image of pods' sandboxes.
 const PAUSE_IMAGE: &str = "lab.local/pause:1";
 
-/// The folder inside each cgroup hierarchy that holds the cgroups of a lab's pods, per lab and node.
-pub(crate) const CGROUP_ROOT: &str = "margay-lab";
-
 /// containerd's configuration (version 2, containerd 1.6).
 pub(crate) fn containerd() -> String {
     // restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox would die when runc lowers the score.
@@ -56,7 +53,7 @@ pub(crate) fn kubelet(plan: &Plan, node: &Node, pki: &Path) -> Value {
         "cgroupDriver": "cgroupfs",
         "cgroupsPerQOS": false,
         "enforceNodeAllocatable": [],
-        "cgroupRoot": format!("/{CGROUP_ROOT}/{}/{}", plan.name, node.name),
+        "cgroupRoot": "/",
         "failSwapOn": false,
         "evictionHard": {},
         "localStorageCapacityIsolation": false,
@@ -94,7 +91,6 @@ mod tests {
         assert_eq!(config["authentication"]["anonymous"]["enabled"], false);
         assert_eq!(config["authorization"]["mode"], "Webhook");
         assert_eq!(config["clusterDNS"], json!(["10.96.0.10", "fd00:10:96::a"]));
-        assert_eq!(config["cgroupRoot"], "/margay-lab/margay/n1");
     }
 
     #[test]
