@@ -1,0 +1,653 @@
+//! From what the kernel holds to what it should hold: changes as data, in an order the kernel accepts.
+//!
+//! ```text
+//! fill, fill, ...   new sets that nothing refers to yet, in slices of at most SLICE elements
+//! hook-up           everything else, one transaction:
+//!                     declare sets, maps, chains · flush chains · write rules · change elements · drop maps, chains, sets
+//! ```
+//! A reader of the kernel's state at any moment sees the old policy or the new one, never a mixture: the fills cannot be
+//! seen by packets, and the hook-up is one transaction. Inside it references come after what they refer to, removals the
+//! other way round. When a name is wanted for something that the kernel cannot change in place (another key type,
+//! another hook), the whole table is made anew in that one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::table::{
+    Action, Base, Chain, ChainName, Digest, Element, KeyType, Rule, Set, SetName, Table, Verdict,
+    VerdictMap,
+};
+
+/// Elements that one batch of a first load carries at most: the kernel does not yield while it applies one.
+pub const SLICE: usize = 10_000;
+
+/// Changes that must be applied as one transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// In order.
+    pub changes: Vec<Change>,
+}
+
+/// One message, or a few of the same kind, to the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Delete the table with all it holds, and add it empty.
+    RecreateTable,
+    /// Declare a set without elements.
+    AddSet {
+        /// Its name.
+        name: SetName,
+        /// Type of its elements.
+        key: KeyType,
+        /// Whether its elements are ranges.
+        interval: bool,
+        /// For people: what it stands for.
+        note: Arc<str>,
+    },
+    /// Declare a verdict map without elements.
+    AddMap {
+        /// Its name.
+        name: SetName,
+        /// Type of its keys.
+        key: KeyType,
+    },
+    /// Add elements that the set does not hold.
+    AddElements {
+        /// The set.
+        set: SetName,
+        /// What to add.
+        elements: Vec<Element>,
+    },
+    /// Delete elements that the set holds.
+    DeleteElements {
+        /// The set.
+        set: SetName,
+        /// What to delete.
+        elements: Vec<Element>,
+    },
+    /// Add keys that the map does not hold. Re-pointing a key is its deletion and addition in one batch.
+    AddVerdicts {
+        /// The map.
+        map: SetName,
+        /// Keys and their verdicts.
+        elements: Vec<(Element, Verdict)>,
+    },
+    /// Delete keys that the map holds.
+    DeleteVerdicts {
+        /// The map.
+        map: SetName,
+        /// What to delete.
+        keys: Vec<Element>,
+    },
+    /// Declare a chain without rules.
+    AddChain {
+        /// Its name.
+        name: ChainName,
+        /// Its hook, if it is a base chain.
+        base: Option<Base>,
+    },
+    /// Delete all rules of a chain.
+    FlushChain(ChainName),
+    /// Append rules to a chain that has none.
+    AddRules {
+        /// The chain.
+        chain: ChainName,
+        /// The rules in order.
+        rules: Vec<Rule>,
+    },
+    /// Delete a verdict map with its elements; no rule refers to it any more.
+    DeleteMap(SetName),
+    /// Delete a chain; it has no rules and nothing leads to it any more.
+    DeleteChain(ChainName),
+    /// Delete a set with its elements; no rule refers to it any more.
+    DeleteSet(SetName),
+}
+
+/// What the kernel holds, as far as a reader without memory can tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Sets; the notes are not compared.
+    pub sets: BTreeMap<SetName, Set>,
+    /// Verdict maps.
+    pub maps: BTreeMap<SetName, VerdictMap>,
+    /// Chains.
+    pub chains: BTreeMap<ChainName, ObservedChain>,
+    /// Something is there that this agent has no type for (another key type, an object, a flowtable): make the table anew.
+    pub alien: bool,
+}
+
+/// A chain of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObservedChain {
+    /// Written by this process.
+    Known(Arc<Chain>),
+    /// Read back.
+    Read {
+        /// How it is attached.
+        base: Option<Base>,
+        /// The digest that each rule carries as its userdata, in order; none for a rule that carries none.
+        rules: Vec<Option<Digest>>,
+    },
+}
+
+impl From<&Table> for Observed {
+    fn from(table: &Table) -> Self {
+        let known = |(name, chain): (&ChainName, &Arc<Chain>)| {
+            (name.clone(), ObservedChain::Known(chain.clone()))
+        };
+        Self {
+            sets: table.sets.clone(),
+            maps: table.maps.clone(),
+            chains: table.chains.iter().map(known).collect(),
+            alien: false,
+        }
+    }
+}
+
+impl ObservedChain {
+    fn base(&self) -> Option<Base> {
+        match self {
+            Self::Known(chain) => chain.base,
+            Self::Read { base, .. } => *base,
+        }
+    }
+
+    fn has_rules_of(&self, wanted: &Arc<Chain>) -> bool {
+        match self {
+            Self::Known(chain) => Arc::ptr_eq(chain, wanted) || chain.rules == wanted.rules,
+            Self::Read { rules, .. } => {
+                rules.len() == wanted.rules.len()
+                    && rules
+                        .iter()
+                        .zip(&wanted.rules)
+                        .all(|(read, rule)| *read == Some(rule.digest()))
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Known(chain) => chain.rules.is_empty(),
+            Self::Read { rules, .. } => rules.is_empty(),
+        }
+    }
+}
+
+/// The batches that make `to` out of `from`, none when they are equal.
+pub fn diff(from: &Table, to: &Table) -> Vec<Batch> {
+    diff_observed(&Observed::from(from), to)
+}
+
+/// The batches that make `to` out of what was read from the kernel, none when it holds just that.
+pub fn diff_observed(from: &Observed, to: &Table) -> Vec<Batch> {
+    if !can_change_in_place(from, to) {
+        let mut changes = vec![Change::RecreateTable];
+        changes.extend(Difference::between(&Observed::default(), to).hook_up(BTreeSet::new()));
+        return vec![Batch { changes }];
+    }
+    let difference = Difference::between(from, to);
+    let (mut batches, filled) = difference.fills();
+    let changes = difference.hook_up(filled);
+    if !changes.is_empty() {
+        batches.push(Batch { changes });
+    }
+    batches
+}
+
+fn can_change_in_place(from: &Observed, to: &Table) -> bool {
+    let sets = to.sets.iter().all(|(name, set)| {
+        !from.maps.contains_key(name)
+            && from
+                .sets
+                .get(name)
+                .is_none_or(|old| old.key == set.key && old.interval == set.interval)
+    });
+    let maps = to.maps.iter().all(|(name, map)| {
+        !from.sets.contains_key(name) && from.maps.get(name).is_none_or(|old| old.key == map.key)
+    });
+    let chains = to.chains.iter().all(|(name, chain)| {
+        from.chains
+            .get(name)
+            .is_none_or(|old| old.base() == chain.base)
+    });
+    !from.alien && sets && maps && chains
+}
+
+/// Two states whose common names have the same declarations.
+struct Difference<'a> {
+    from: &'a Observed,
+    to: &'a Table,
+}
+
+impl<'a> Difference<'a> {
+    fn between(from: &'a Observed, to: &'a Table) -> Self {
+        Self { from, to }
+    }
+
+    fn new_sets(&self) -> impl Iterator<Item = (&'a SetName, &'a Set)> {
+        self.to
+            .sets
+            .iter()
+            .filter(|(name, _)| !self.from.sets.contains_key(*name))
+    }
+
+    /// Batches that fill new sets ahead of the hook-up, if they are too large for it, and the names of those sets.
+    fn fills(&self) -> (Vec<Batch>, BTreeSet<&'a SetName>) {
+        let size: usize = self.new_sets().map(|(_, set)| set.elements.len()).sum();
+        if size <= SLICE {
+            return (Vec::new(), BTreeSet::new());
+        }
+        let mut batches = vec![Batch::default()];
+        let mut room = SLICE;
+        for (name, set) in self.new_sets() {
+            push(&mut batches, add_set(name, set));
+            let mut elements = set.elements.iter().copied().peekable();
+            while elements.peek().is_some() {
+                if room == 0 {
+                    batches.push(Batch::default());
+                    room = SLICE;
+                }
+                let slice: Vec<_> = elements.by_ref().take(room).collect();
+                room -= slice.len();
+                push(
+                    &mut batches,
+                    Change::AddElements {
+                        set: name.clone(),
+                        elements: slice,
+                    },
+                );
+            }
+        }
+        (batches, self.new_sets().map(|(name, _)| name).collect())
+    }
+
+    fn hook_up(&self, filled: BTreeSet<&SetName>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.declare(&filled, &mut changes);
+        self.rewrite_chains(&mut changes);
+        self.change_sets(&mut changes);
+        self.change_maps(&mut changes);
+        self.remove(&mut changes);
+        changes
+    }
+
+    fn declare(&self, filled: &BTreeSet<&SetName>, changes: &mut Vec<Change>) {
+        for (name, set) in self.new_sets().filter(|(name, _)| !filled.contains(*name)) {
+            changes.push(add_set(name, set));
+            if !set.elements.is_empty() {
+                let elements = set.elements.iter().copied().collect();
+                changes.push(Change::AddElements {
+                    set: name.clone(),
+                    elements,
+                });
+            }
+        }
+        for (name, map) in self
+            .to
+            .maps
+            .iter()
+            .filter(|(name, _)| !self.from.maps.contains_key(*name))
+        {
+            changes.push(Change::AddMap {
+                name: name.clone(),
+                key: map.key,
+            });
+        }
+        for (name, chain) in self
+            .to
+            .chains
+            .iter()
+            .filter(|(name, _)| !self.from.chains.contains_key(*name))
+        {
+            changes.push(Change::AddChain {
+                name: name.clone(),
+                base: chain.base,
+            });
+        }
+    }
+
+    /// All flushes come first: with the old rules gone no order of the new ones can close a loop.
+    fn rewrite_chains(&self, changes: &mut Vec<Change>) {
+        let stale = |name: &ChainName, old: &ObservedChain| {
+            !old.is_empty()
+                && self
+                    .to
+                    .chains
+                    .get(name)
+                    .is_none_or(|chain| !old.has_rules_of(chain))
+        };
+        for (name, _) in self
+            .from
+            .chains
+            .iter()
+            .filter(|(name, old)| stale(name, old))
+        {
+            changes.push(Change::FlushChain(name.clone()));
+        }
+        for (name, chain) in &self.to.chains {
+            let same = self
+                .from
+                .chains
+                .get(name)
+                .is_some_and(|old| old.has_rules_of(chain));
+            if !same && !chain.rules.is_empty() {
+                changes.push(Change::AddRules {
+                    chain: name.clone(),
+                    rules: chain.rules.clone(),
+                });
+            }
+        }
+    }
+
+    fn change_sets(&self, changes: &mut Vec<Change>) {
+        for (name, set) in &self.to.sets {
+            let Some(old) = self.from.sets.get(name) else {
+                continue;
+            };
+            if Arc::ptr_eq(&old.elements, &set.elements) {
+                continue;
+            }
+            let gone: Vec<_> = old.elements.difference(&set.elements).copied().collect();
+            let new: Vec<_> = set.elements.difference(&old.elements).copied().collect();
+            if !gone.is_empty() {
+                changes.push(Change::DeleteElements {
+                    set: name.clone(),
+                    elements: gone,
+                });
+            }
+            if !new.is_empty() {
+                changes.push(Change::AddElements {
+                    set: name.clone(),
+                    elements: new,
+                });
+            }
+        }
+    }
+
+    fn change_maps(&self, changes: &mut Vec<Change>) {
+        let none = BTreeMap::new();
+        for (name, map) in &self.to.maps {
+            let old = self.from.maps.get(name).map_or(&none, |map| &map.elements);
+            let gone =
+                |(key, verdict): &(&Element, &Verdict)| map.elements.get(*key) != Some(*verdict);
+            let keys: Vec<_> = old.iter().filter(gone).map(|(key, _)| *key).collect();
+            let new = |(key, verdict): &(&Element, &Verdict)| old.get(*key) != Some(*verdict);
+            let elements: Vec<_> = map
+                .elements
+                .iter()
+                .filter(new)
+                .map(|(key, verdict)| (*key, verdict.clone()))
+                .collect();
+            if !keys.is_empty() {
+                changes.push(Change::DeleteVerdicts {
+                    map: name.clone(),
+                    keys,
+                });
+            }
+            if !elements.is_empty() {
+                changes.push(Change::AddVerdicts {
+                    map: name.clone(),
+                    elements,
+                });
+            }
+        }
+    }
+
+    /// Maps before chains, because their elements lead to chains; sets last, when no rule is left that could refer to them.
+    fn remove(&self, changes: &mut Vec<Change>) {
+        let maps = self
+            .from
+            .maps
+            .keys()
+            .filter(|name| !self.to.maps.contains_key(*name));
+        changes.extend(maps.cloned().map(Change::DeleteMap));
+        let chains = self
+            .from
+            .chains
+            .keys()
+            .filter(|name| !self.to.chains.contains_key(*name));
+        changes.extend(chains.cloned().map(Change::DeleteChain));
+        let sets = self
+            .from
+            .sets
+            .keys()
+            .filter(|name| !self.to.sets.contains_key(*name));
+        changes.extend(sets.cloned().map(Change::DeleteSet));
+    }
+}
+
+fn add_set(name: &SetName, set: &Set) -> Change {
+    Change::AddSet {
+        name: name.clone(),
+        key: set.key,
+        interval: set.interval,
+        note: set.note.clone(),
+    }
+}
+
+fn push(batches: &mut [Batch], change: Change) {
+    if let Some(batch) = batches.last_mut() {
+        batch.changes.push(change);
+    }
+}
+
+/// A change that does not fit the state it is applied to; the kernel would refuse it as well.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}: {subject}")]
+pub struct Misfit {
+    /// What is wrong.
+    pub problem: &'static str,
+    /// With which set, map, chain or element.
+    pub subject: String,
+}
+
+fn misfit<T>(problem: &'static str, subject: impl ToString) -> Result<T, Misfit> {
+    Err(Misfit {
+        problem,
+        subject: subject.to_string(),
+    })
+}
+
+impl Table {
+    /// Applies one change as strictly as the kernel does.
+    ///
+    /// # Errors
+    /// What is to be added exists, what is changed or deleted does not, or something still refers to what is deleted.
+    pub fn apply(&mut self, change: &Change) -> Result<(), Misfit> {
+        match change {
+            Change::RecreateTable => *self = Self::default(),
+            Change::AddSet {
+                name,
+                key,
+                interval,
+                note,
+            } => {
+                self.free(name)?;
+                let set = Set {
+                    key: *key,
+                    interval: *interval,
+                    note: note.clone(),
+                    elements: Arc::default(),
+                };
+                self.sets.insert(name.clone(), set);
+            }
+            Change::AddMap { name, key } => {
+                self.free(name)?;
+                self.maps.insert(name.clone(), VerdictMap::new(*key));
+            }
+            Change::AddElements { set, elements } => self.add_elements(set, elements)?,
+            Change::DeleteElements { set, elements } => self.delete_elements(set, elements)?,
+            Change::AddVerdicts { map, elements } => self.add_verdicts(map, elements)?,
+            Change::DeleteVerdicts { map, keys } => self.delete_verdicts(map, keys)?,
+            Change::AddChain { name, base } => {
+                if self.chains.contains_key(name) {
+                    return misfit("the chain exists", name);
+                }
+                self.add_chain(
+                    name.clone(),
+                    Chain {
+                        base: *base,
+                        rules: Vec::new(),
+                    },
+                );
+            }
+            Change::FlushChain(name) => self.chain_mut(name)?.rules.clear(),
+            Change::AddRules { chain, rules } => self.add_rules(chain, rules)?,
+            Change::DeleteMap(name) => {
+                self.unreferenced_set(name)?;
+                if self.maps.remove(name).is_none() {
+                    return misfit("no such map", name);
+                }
+            }
+            Change::DeleteChain(name) => self.delete_chain(name)?,
+            Change::DeleteSet(name) => {
+                self.unreferenced_set(name)?;
+                if self.sets.remove(name).is_none() {
+                    return misfit("no such set", name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn free(&self, name: &SetName) -> Result<(), Misfit> {
+        if self.sets.contains_key(name) || self.maps.contains_key(name) {
+            return misfit("the set or map exists", name);
+        }
+        Ok(())
+    }
+
+    fn add_elements(&mut self, name: &SetName, elements: &[Element]) -> Result<(), Misfit> {
+        let Some(set) = self.sets.get_mut(name) else {
+            return misfit("no such set", name);
+        };
+        let (key, interval) = (set.key, set.interval);
+        let held = Arc::make_mut(&mut set.elements);
+        for element in elements {
+            if element.key_type() != key || element.is_range() != interval {
+                return misfit("element of another type", element);
+            }
+            if !held.insert(*element) {
+                return misfit("the element exists", element);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_elements(&mut self, name: &SetName, elements: &[Element]) -> Result<(), Misfit> {
+        let Some(set) = self.sets.get_mut(name) else {
+            return misfit("no such set", name);
+        };
+        let held = Arc::make_mut(&mut set.elements);
+        match elements.iter().find(|element| !held.remove(element)) {
+            Some(missing) => misfit("no such element", missing),
+            None => Ok(()),
+        }
+    }
+
+    fn add_verdicts(
+        &mut self,
+        name: &SetName,
+        elements: &[(Element, Verdict)],
+    ) -> Result<(), Misfit> {
+        for (_, verdict) in elements {
+            self.reachable(verdict)?;
+        }
+        let Some(map) = self.maps.get_mut(name) else {
+            return misfit("no such map", name);
+        };
+        for (element, verdict) in elements {
+            if element.key_type() != map.key || element.is_range() {
+                return misfit("key of another type", element);
+            }
+            if map.elements.insert(*element, verdict.clone()).is_some() {
+                return misfit("the key exists", element);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_verdicts(&mut self, name: &SetName, keys: &[Element]) -> Result<(), Misfit> {
+        let Some(map) = self.maps.get_mut(name) else {
+            return misfit("no such map", name);
+        };
+        match keys.iter().find(|key| map.elements.remove(key).is_none()) {
+            Some(missing) => misfit("no such key", missing),
+            None => Ok(()),
+        }
+    }
+
+    fn chain_mut(&mut self, name: &ChainName) -> Result<&mut Chain, Misfit> {
+        match self.chains.get_mut(name) {
+            Some(chain) => Ok(Arc::make_mut(chain)),
+            None => misfit("no such chain", name),
+        }
+    }
+
+    fn add_rules(&mut self, name: &ChainName, rules: &[Rule]) -> Result<(), Misfit> {
+        for rule in rules {
+            if let Some(set) = rule
+                .sets()
+                .find(|set| !self.sets.contains_key(*set) && !self.maps.contains_key(*set))
+            {
+                return misfit("no such set or map", set);
+            }
+            for action in &rule.actions {
+                if let Action::Verdict(verdict) = action {
+                    self.reachable(verdict)?;
+                }
+            }
+        }
+        let chain = self.chain_mut(name)?;
+        if !chain.rules.is_empty() {
+            return misfit("the chain has rules", name);
+        }
+        chain.rules = rules.to_vec();
+        Ok(())
+    }
+
+    fn reachable(&self, verdict: &Verdict) -> Result<(), Misfit> {
+        match verdict.target() {
+            Some(chain) if !self.chains.contains_key(chain) => misfit("no such chain", chain),
+            _ => Ok(()),
+        }
+    }
+
+    fn unreferenced_set(&self, name: &SetName) -> Result<(), Misfit> {
+        let used = |chain: &Arc<Chain>| {
+            chain
+                .rules
+                .iter()
+                .flat_map(Rule::sets)
+                .any(|set| set == name)
+        };
+        if self.chains.values().any(used) {
+            return misfit("a rule refers to the set or map", name);
+        }
+        Ok(())
+    }
+
+    fn delete_chain(&mut self, name: &ChainName) -> Result<(), Misfit> {
+        let by_rule = |chain: &Arc<Chain>| {
+            chain
+                .rules
+                .iter()
+                .filter_map(Rule::target)
+                .any(|target| target == name)
+        };
+        let by_map = |map: &VerdictMap| {
+            map.elements
+                .values()
+                .filter_map(Verdict::target)
+                .any(|target| target == name)
+        };
+        if self.chains.values().any(by_rule) || self.maps.values().any(by_map) {
+            return misfit("something leads to the chain", name);
+        }
+        match self.chains.remove(name) {
+            Some(chain) if chain.rules.is_empty() => Ok(()),
+            Some(_) => misfit("the chain has rules", name),
+            None => misfit("no such chain", name),
+        }
+    }
+}
