@@ -1,0 +1,139 @@
+//! Installing as a user would: `kubectl apply -k manifests/` and one Installation; the racks are NodeConfigs and BGPPeers.
+
+use crate::{cluster::root, report::Report};
+use anyhow::{Result, ensure};
+use margay_lab::{Lab, Seen, wait_until};
+use std::{fmt::Write, time::Duration};
+
+/// The apps and the nodes that they are pinned to.
+pub(crate) const APPS: [(&str, &str); 4] = [("a1", "n1"), ("a2", "n1"), ("b", "n2"), ("c", "n3")];
+
+/// Installs Margay and waits until every node is Ready.
+pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
+    let manifests = root().join("manifests").display().to_string();
+    let done = report.check("kubectl apply -k manifests/", || {
+        let output = lab.kubectl(&["apply", "-k", &manifests])?;
+        lab.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"])?;
+        Ok(format!("{} objects", output.lines().count()))
+    });
+    ensure!(done, "nothing else can work without the manifests");
+    report.check("an Installation without asNumber is refused", || {
+        let refused = lab.apply("apiVersion: margay.dev/v1alpha1\nkind: Installation\nmetadata: {name: default}\nspec: {pools: []}\n");
+        let Err(error) = refused else { anyhow::bail!("it was accepted") };
+        ensure!(format!("{error:#}").contains("asNumber"), "the refusal does not name the field: {error:#}");
+        Ok("spec.asNumber: Required value".to_owned())
+    });
+    report.check("one Installation, and what is particular to each rack", || {
+        lab.apply(&racks(lab))?;
+        lab.apply(INSTALLATION)?;
+        Ok("asNumber 4200000000, two pools; a NodeConfig and two BGPPeers a rack".to_owned())
+    });
+    report.check("every node is Ready", || {
+        wait_until("nodes Ready", Duration::from_secs(120), || {
+            let nodes = lab.kubectl(&["get", "nodes", "--no-headers"])?;
+            let ready = nodes.lines().filter(|l| l.split_whitespace().nth(1) == Some("Ready")).count();
+            Ok(if ready == lab.nodes().len() { Seen::Holds(format!("{ready} nodes")) } else { Seen::NotYet(format!("{nodes}\n{}", pods(lab))) })
+        })
+    });
+    report.check("the Installation says so", || {
+        lab.kubectl(&["wait", "--for=condition=Available", "--timeout=60s", "installation/default"])?;
+        lab.kubectl(&["get", "installation", "default", "--no-headers"]).map(|l| l.trim().to_owned())
+    });
+    report.check("CoreDNS runs on it", || {
+        lab.kubectl(&["rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=60s"]).map(|l| l.trim().to_owned())
+    });
+    Ok(())
+}
+
+fn pods(lab: &Lab) -> String {
+    lab.kubectl(&["get", "pods", "-n", "margay-system", "-o", "wide"]).unwrap_or_default()
+}
+
+const INSTALLATION: &str = "
+apiVersion: margay.dev/v1alpha1
+kind: Installation
+metadata: {name: default}
+spec:
+  asNumber: 4200000000
+  mesh: None
+  imagePullPolicy: Never
+  pools:
+    - {name: pods-v4, cidr: 10.244.0.0/16}
+    - {name: pods-v6, cidr: 'fd00:10:244::/56'}
+";
+
+/// Each rack has its own AS, an iBGP mesh within and an eBGP session to its ToR.
+fn racks(lab: &Lab) -> String {
+    let mut yaml = String::new();
+    for rack in lab.racks() {
+        let (number, label) = (rack.number, rack.label());
+        let selector = format!("{{matchLabels: {{topology.margay.dev/rack: {label}}}}}");
+        // Writing to a String does not fail.
+        let _ = write!(
+            yaml,
+            "---
+apiVersion: margay.dev/v1alpha1
+kind: NodeConfig
+metadata: {{name: rack{number}}}
+spec: {{nodeSelector: {selector}, asNumber: {asn}}}
+---
+apiVersion: margay.dev/v1alpha1
+kind: BGPPeer
+metadata: {{name: rack{number}-tor}}
+spec: {{nodeSelector: {selector}, address: '{tor}', remoteAS: {tor_asn}}}
+---
+apiVersion: margay.dev/v1alpha1
+kind: BGPPeer
+metadata: {{name: rack{number}-mesh}}
+spec: {{nodeSelector: {selector}, peerSelector: {selector}}}
+",
+            asn = rack.node_asn,
+            tor = rack.gateway.primary(),
+            tor_asn = rack.asn,
+        );
+    }
+    yaml
+}
+
+/// Applies the apps: pods pinned to nodes, each an HTTP server that says who asked, and a Service of two of them.
+pub(crate) fn apps(lab: &Lab) -> Result<()> {
+    let mut yaml = String::from("apiVersion: v1\nkind: Namespace\nmetadata: {name: demo, labels: {team: demo}}\n");
+    for (name, node) in APPS {
+        let app = &name[..1];
+        let _ = write!(
+            yaml,
+            "---
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: demo, labels: {{app: {app}, pod: {name}}}}}
+spec:
+  nodeSelector: {{kubernetes.io/hostname: {node}}}
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: web
+      image: lab.local/agnhost:2.56
+      imagePullPolicy: Never
+      args: [netexec, --http-port=8080, --udp-port=8081]
+      ports: [{{containerPort: 8080}}]
+      readinessProbe: {{httpGet: {{path: /healthz, port: 8080}}, periodSeconds: 1}}
+    - name: second
+      image: lab.local/agnhost:2.56
+      imagePullPolicy: Never
+      args: [netexec, --http-port=9090, --udp-port=9091]
+"
+        );
+    }
+    yaml.push_str(SERVICE);
+    lab.apply(&yaml)?;
+    Ok(())
+}
+
+const SERVICE: &str = "---
+apiVersion: v1
+kind: Service
+metadata: {name: c, namespace: demo}
+spec:
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: c}
+  ports: [{port: 80, targetPort: 8080}]
+";
