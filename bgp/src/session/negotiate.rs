@@ -18,8 +18,6 @@ pub(crate) struct Negotiated {
     pub(crate) remote: Open,
     /// The peer's graceful restart, if both offered it.
     pub(crate) restart: Option<GracefulRestart>,
-    /// Both understand ROUTE-REFRESH.
-    pub(crate) route_refresh: bool,
 }
 
 impl Negotiated {
@@ -166,7 +164,6 @@ pub(crate) fn accept(peer: &PeerConfig, local: &Open, remote: Open) -> Result<Ne
             families,
         },
         hold_time: Duration::from_secs(u64::from(local.hold_time.min(remote.hold_time))),
-        route_refresh: remote.route_refresh(),
         restart,
         remote,
     })
