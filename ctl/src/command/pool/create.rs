@@ -1,0 +1,304 @@
+//! `margayctl pool create`.
+
+use crate::cluster::Cluster;
+use crate::invalid::{self, Usage};
+use crate::options::Options;
+use crate::report::Report;
+use anyhow::anyhow;
+use clap::Args;
+use ipnetwork::IpNetwork;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use margay_ipam::{Pool, overlaps};
+use margay_proto::crd::{IPPool, IPPoolSpec};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Creates a pool; done again with the same arguments it changes nothing
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  margayctl pool create pods --cidr 10.244.0.0/16 --nat-outgoing
+  margayctl pool create pods-v6 --cidr fd00:10:244::/56
+  margayctl pool create rack1 --cidr 10.1.0.0/20 --block-size 27 --node-selector topology.margay.dev/rack=rack1
+  margayctl pool create pods --cidr 10.244.0.0/16 --dry-run -o yaml")]
+pub(crate) struct Command {
+    /// Name of the IPPool
+    name: String,
+    /// Its addresses, in CIDR notation without host bits
+    #[arg(long, value_name = "CIDR", value_parser = invalid::network)]
+    cidr: IpNetwork,
+    /// Prefix length of the blocks that nodes claim: 20-32 for IPv4 (26 when left out), 116-128 for IPv6 (122); never changes later
+    #[arg(long, value_name = "LENGTH")]
+    block_size: Option<u8>,
+    /// Translate the source of connections that leave pools and nodes to the node's address
+    #[arg(long)]
+    nat_outgoing: bool,
+    /// Hand out nothing from it yet
+    #[arg(long)]
+    disabled: bool,
+    /// Only nodes with these labels claim from it
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = selector)]
+    node_selector: Option<LabelSelector>,
+    /// Have the API server check the pool, and store nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn selector(text: &str) -> Result<LabelSelector, String> {
+    let labels: BTreeMap<String, String> = invalid::labels(text)?;
+    Ok(LabelSelector {
+        match_labels: Some(labels),
+        ..LabelSelector::default()
+    })
+}
+
+impl Command {
+    pub(crate) async fn run(self, options: &Options) -> anyhow::Result<Report> {
+        let wanted = self.wanted()?;
+        let cluster = Cluster::connect(options).await?;
+        let api: Api<IPPool> = Api::all(cluster.client());
+        let doing = format!("create ippool/{}", self.name);
+        let others = cluster
+            .list("list ippools", &api, ListParams::default())
+            .await?;
+        let existing = others
+            .iter()
+            .find(|pool| pool.metadata.name.as_ref() == Some(&self.name));
+        let suffix = if self.dry_run { " (dry run)" } else { "" };
+        if let Some(existing) = existing {
+            compare(existing, &wanted).map_err(|difference| anyhow!(difference))?;
+            return Report::object(
+                options.output,
+                existing,
+                &format!("ippool/{} unchanged{suffix}", self.name),
+            );
+        }
+        let params = PostParams {
+            dry_run: self.dry_run,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+        };
+        let created = cluster.call(&doing, api.create(&params, &wanted)).await?;
+        let report = Report::object(
+            options.output,
+            &created,
+            &format!("ippool/{} created{suffix}", self.name),
+        )?;
+        let warnings = warnings(self.cidr, &others);
+        Ok(warnings.into_iter().fold(report, Report::note))
+    }
+
+    /// The object, checked by the rules that agents and operator read it with.
+    fn wanted(&self) -> Result<IPPool, Usage> {
+        let spec = IPPoolSpec {
+            cidr: self.cidr.to_string(),
+            block_size: self.block_size,
+            node_selector: self.node_selector.clone(),
+            disabled: self.disabled,
+            nat_outgoing: self.nat_outgoing,
+        };
+        let pool = IPPool::new(&self.name, spec);
+        match Pool::try_from(&pool) {
+            Ok(_) => Ok(pool),
+            Err(invalid) => Err(Usage(format!("ippool/{}: {invalid}", self.name))),
+        }
+    }
+}
+
+/// Whether `existing` already is what is wanted.
+///
+/// # Errors
+/// Every field that differs with both values, and what can be done about it.
+fn compare(existing: &IPPool, wanted: &IPPool) -> Result<(), String> {
+    let name = existing.metadata.name.as_deref().unwrap_or_default();
+    let (old, new) = (&existing.spec, &wanted.spec);
+    let mut lines = Vec::new();
+    let mut patch = Map::new();
+    let mut change = |field: &str, old: Value, new: Value| {
+        lines.push(format!("  spec.{field} is {old}, not {new}"));
+        patch.insert(field.to_owned(), new);
+    };
+    if old.nat_outgoing != new.nat_outgoing {
+        change(
+            "natOutgoing",
+            json!(old.nat_outgoing),
+            json!(new.nat_outgoing),
+        );
+    }
+    if old.disabled != new.disabled {
+        change("disabled", json!(old.disabled), json!(new.disabled));
+    }
+    if old.node_selector != new.node_selector {
+        change(
+            "nodeSelector",
+            json!(old.node_selector),
+            json!(new.node_selector),
+        );
+    }
+    let cidr = |spec: &IPPoolSpec| spec.cidr.parse::<IpNetwork>();
+    let immutable = match (cidr(old), cidr(new)) {
+        (Ok(here), Ok(there)) if here != there && grows(here, there) => {
+            change("cidr", json!(old.cidr), json!(new.cidr));
+            None
+        }
+        (Ok(here), Ok(there)) if here != there => Some(format!(
+            "  spec.cidr is {here}, not {there}, and may only grow"
+        )),
+        (Ok(here), Ok(there))
+            if old.effective_block_size(here) != new.effective_block_size(there) =>
+        {
+            let (here, there) = (
+                old.effective_block_size(here),
+                new.effective_block_size(there),
+            );
+            Some(format!(
+                "  spec.blockSize is {here}, not {there}, and never changes"
+            ))
+        }
+        _ => None,
+    };
+    let remedy = match &immutable {
+        None if lines.is_empty() => return Ok(()),
+        Some(_) => "create a pool under another name".to_owned(),
+        None => format!(
+            "change it with: kubectl patch ippool {name} --type merge -p '{}'",
+            json!({ "spec": patch })
+        ),
+    };
+    lines.extend(immutable);
+    Err(format!(
+        "ippool/{name} exists with another spec:\n{}\n{remedy}",
+        lines.join("\n")
+    ))
+}
+
+fn grows(old: IpNetwork, new: IpNetwork) -> bool {
+    new.prefix() < old.prefix() && overlaps(old, new)
+}
+
+/// Of two pools with common addresses only the older becomes active; better said now than found out later.
+fn warnings(cidr: IpNetwork, others: &[IPPool]) -> Vec<String> {
+    let overlap = |pool: &IPPool| {
+        let other: IpNetwork = pool.spec.cidr.parse().ok()?;
+        let name = pool.metadata.name.as_deref().unwrap_or_default();
+        overlaps(cidr, other).then(|| {
+            format!(
+                "warning: {cidr} overlaps ippool/{name} ({other}): the newer pool stays inactive"
+            )
+        })
+    };
+    others.iter().filter_map(overlap).collect()
+}
+
+/// Who made the fields, in `managedFields`.
+const FIELD_MANAGER: &str = "margayctl";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(cidr: &str) -> Command {
+        Command {
+            name: "pods".into(),
+            cidr: cidr.parse().unwrap(),
+            block_size: None,
+            nat_outgoing: false,
+            disabled: false,
+            node_selector: None,
+            dry_run: false,
+        }
+    }
+
+    fn pool(cidr: &str) -> IPPool {
+        command(cidr).wanted().unwrap()
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_are_wrong_usage() {
+        let wanted = |cidr, size| {
+            Command {
+                block_size: Some(size),
+                ..command(cidr)
+            }
+            .wanted()
+        };
+        assert!(wanted("10.244.0.0/16", 26).is_ok());
+        assert!(wanted("fd00::/56", 122).is_ok());
+        for (cidr, size) in [
+            ("10.244.0.0/16", 12),
+            ("10.244.0.0/24", 22),
+            ("fd00::/56", 64),
+            ("10.0.0.0/8", 122),
+        ] {
+            let message = wanted(cidr, size).unwrap_err().0;
+            assert!(
+                message.starts_with(&format!("ippool/pods: spec.blockSize is `{size}`: ")),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_again_is_unchanged() {
+        let mut existing = pool("10.244.0.0/16");
+        assert_eq!(compare(&existing, &pool("10.244.0.0/16")), Ok(()));
+        existing.spec.block_size = Some(26);
+        assert_eq!(compare(&existing, &pool("10.244.0.0/16")), Ok(()));
+        let spelled = pool("fd00:10:244::/56");
+        existing.spec = IPPoolSpec {
+            cidr: "FD00:0010:244:0::/56".into(),
+            ..IPPoolSpec::default()
+        };
+        assert_eq!(compare(&existing, &spelled), Ok(()));
+    }
+
+    #[test]
+    fn what_never_changes_needs_another_name() {
+        let smaller = Command {
+            block_size: Some(27),
+            ..command("10.244.0.0/16")
+        }
+        .wanted()
+        .unwrap();
+        let golden = "ippool/pods exists with another spec:\n  spec.blockSize is 26, not 27, and never changes\ncreate a pool under another name";
+        assert_eq!(
+            compare(&pool("10.244.0.0/16"), &smaller).unwrap_err(),
+            golden
+        );
+        let moved = compare(&pool("10.244.0.0/16"), &pool("10.245.0.0/16")).unwrap_err();
+        assert!(
+            moved.contains("spec.cidr is 10.244.0.0/16, not 10.245.0.0/16, and may only grow"),
+            "{moved}"
+        );
+    }
+
+    #[test]
+    fn what_may_change_comes_with_the_command() {
+        let wanted = Command {
+            nat_outgoing: true,
+            ..command("10.244.0.0/15")
+        }
+        .wanted()
+        .unwrap();
+        let golden = "\
+ippool/pods exists with another spec:
+  spec.natOutgoing is false, not true
+  spec.cidr is \"10.244.0.0/16\", not \"10.244.0.0/15\"
+change it with: kubectl patch ippool pods --type merge -p '{\"spec\":{\"cidr\":\"10.244.0.0/15\",\"natOutgoing\":true}}'";
+        assert_eq!(
+            compare(&pool("10.244.0.0/16"), &wanted).unwrap_err(),
+            golden
+        );
+    }
+
+    #[test]
+    fn overlaps_are_said() {
+        let others = [pool("10.244.0.0/16"), pool("fd00::/56")];
+        let golden = "warning: 10.244.128.0/17 overlaps ippool/pods (10.244.0.0/16): the newer pool stays inactive";
+        assert_eq!(
+            warnings("10.244.128.0/17".parse().unwrap(), &others),
+            [golden]
+        );
+        assert!(warnings("10.245.0.0/16".parse().unwrap(), &others).is_empty());
+    }
+}
