@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::folder::Folder;
 use crate::place::Places;
 use crate::plan::{Node, Plan, Rack, Spec, check_name};
+use crate::tools;
 
 mod down;
 mod ping;
@@ -59,6 +60,7 @@ impl Lab {
     /// If there is none, or if it never came up completely.
     pub fn open(name: &str) -> Result<Self> {
         check_name(name)?;
+        tools::check_root()?;
         let record = Record::read(&Folder::of(name));
         let record = record.with_context(|| {
             format!("there is no lab {name:?}: `lab up --name {name}` starts it")

@@ -89,6 +89,13 @@ enum Verb {
         #[arg(long, default_value = "KILL")]
         signal: String,
     },
+    /// Kill one of the lab's own processes and start it again.
+    Restart {
+        /// n1, tor1, cp, …
+        place: String,
+        /// kubelet, bird, kube-apiserver, … as `lab status` names it.
+        process: String,
+    },
     /// Send numbered UDP pings and count the answers; the exit code is 1 if one is lost.
     Ping {
         /// A place, or pod:NAMESPACE/NAME.
@@ -175,6 +182,7 @@ fn run(name: &str, verb: Verb) -> Result<ExitCode> {
             process,
             signal,
         } => kill(&Lab::open(name)?, &place, &process, &signal)?,
+        Verb::Restart { place, process } => Lab::open(name)?.restart(&place, &process)?,
         Verb::Ping {
             from,
             to,

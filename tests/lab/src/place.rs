@@ -3,12 +3,13 @@
 //! A *holder* process keeps the mount namespace of a place; everything else is started by entering it. `nsenter` is used
 //! and never `ip netns exec`, which remounts `/sys` and hides the cgroup hierarchies from runc.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::folder::Folder;
 use crate::plan::Plan;
@@ -54,12 +55,14 @@ pub(crate) struct Places {
     pub(crate) folder: Folder,
 }
 
-/// A process of the lab that was started to stay.
-#[derive(Clone, Debug)]
+/// A process of the lab that was started to stay; one file each in the state folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Daemon {
     pub(crate) place: String,
     pub(crate) name: String,
     pub(crate) process: Process,
+    /// What was started, so that it can be started again.
+    pub(crate) argv: Vec<String>,
 }
 
 impl Places {
@@ -88,7 +91,7 @@ impl Places {
             .stderr(File::create(self.folder.log(place, HOLDER))?);
         self.mark(&mut command);
         let mut child = command.spawn().context("starting nsenter")?;
-        self.record(place, HOLDER, child.id())?;
+        self.record(place, HOLDER, child.id(), Vec::new())?;
         let mut answer = String::new();
         BufReader::new(child.stdout.take().expect("stdout is piped")).read_line(&mut answer)?;
         if answer.trim() != "ready" {
@@ -113,54 +116,45 @@ impl Places {
         Ok(command)
     }
 
-    /// Starts a process that stays, with a log of its own.
-    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(
-        &self,
-        place: &str,
-        name: &str,
-        argv: &[S],
-    ) -> Result<()> {
-        let log = File::create(self.folder.log(place, name))?;
+    /// Starts a process that stays, with a log of its own, which goes on if there is one.
+    pub(crate) fn start<S: AsRef<str>>(&self, place: &str, name: &str, argv: &[S]) -> Result<()> {
+        let argv: Vec<String> = argv.iter().map(|word| word.as_ref().to_owned()).collect();
+        let mut options = OpenOptions::new();
+        let log = options
+            .create(true)
+            .append(true)
+            .open(self.folder.log(place, name))?;
         let mut command = detached();
         command.arg("nsenter");
         self.enter(&mut command, place)?;
-        command.args(argv).stdout(log.try_clone()?).stderr(log);
+        command.args(&argv).stdout(log.try_clone()?).stderr(log);
         self.mark(&mut command);
         let child = command
             .spawn()
             .with_context(|| format!("starting {name}"))?;
-        self.record(place, name, child.id())
+        self.record(place, name, child.id(), argv)
     }
 
     /// Every process that was started to stay, whether it still runs or not.
     pub(crate) fn daemons(&self) -> Result<Vec<Daemon>> {
-        let mut daemons = Vec::new();
+        let mut daemons: Vec<Daemon> = Vec::new();
         for entry in fs::read_dir(self.folder.processes()).context("no such lab")? {
-            let path = entry?.path();
-            let recorded = fs::read_to_string(&path)
-                .ok()
-                .and_then(|text| Process::parse(&text));
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .and_then(|name| name.split_once('.'));
-            let (Some(process), Some((place, name))) = (recorded, name) else {
-                continue;
-            };
-            daemons.push(Daemon {
-                place: place.into(),
-                name: name.into(),
-                process,
-            });
+            // A file that is cut off belongs to a lab whose start was cut off.
+            daemons.extend(serde_json::from_slice::<Daemon>(&fs::read(entry?.path())?).ok());
         }
         daemons.sort_by(|a, b| (&a.place, &a.name).cmp(&(&b.place, &b.name)));
         Ok(daemons)
     }
 
+    /// The process that was started to stay under this name, whether it still runs or not.
+    pub(crate) fn recorded(&self, place: &str, name: &str) -> Option<Daemon> {
+        serde_json::from_slice(&fs::read(self.record_path(place, name)).ok()?).ok()
+    }
+
     /// The process that was started to stay under this name, if it still runs.
     pub(crate) fn daemon(&self, place: &str, name: &str) -> Option<Process> {
-        let text = fs::read_to_string(self.record_path(place, name)).ok()?;
-        Process::parse(&text).filter(|process| process.is_alive())
+        let process = self.recorded(place, name)?.process;
+        process.is_alive().then_some(process)
     }
 
     /// The last lines of a process's log, on one line.
@@ -212,7 +206,7 @@ impl Places {
             .env("KUBECONFIG", self.folder.kubeconfig("admin"));
     }
 
-    fn record(&self, place: &str, name: &str, pid: u32) -> Result<()> {
+    fn record(&self, place: &str, name: &str, pid: u32, argv: Vec<String>) -> Result<()> {
         let process = i32::try_from(pid).ok().and_then(Process::of);
         let process = process.with_context(|| {
             format!(
@@ -220,7 +214,16 @@ impl Places {
                 self.log_tail(place, name)
             )
         })?;
-        Ok(fs::write(self.record_path(place, name), process.record())?)
+        let daemon = Daemon {
+            place: place.into(),
+            name: name.into(),
+            process,
+            argv,
+        };
+        Ok(fs::write(
+            self.record_path(place, name),
+            serde_json::to_vec(&daemon)?,
+        )?)
     }
 
     fn record_path(&self, place: &str, name: &str) -> PathBuf {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
 mod table;
 
@@ -19,7 +20,7 @@ pub(crate) use table::{Marks, victims};
 pub(crate) const LAB_VARIABLE: &str = "MARGAY_LAB";
 
 /// A process that cannot be mistaken for a later one with the same id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
     /// Clock ticks since boot, field 22 of `/proc/PID/stat`.
@@ -49,19 +50,6 @@ impl Process {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("signalling process {}", self.pid)),
         }
-    }
-
-    /// As recorded in a file: `PID START`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (pid, start) = text.trim().split_once(' ')?;
-        Some(Self {
-            pid: pid.parse().ok()?,
-            start: start.parse().ok()?,
-        })
-    }
-
-    pub(crate) fn record(self) -> String {
-        format!("{} {}\n", self.pid, self.start)
     }
 }
 
@@ -171,9 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_process_is_itself_only_with_its_start_time() {
+    fn a_process_is_itself_only_with_its_start_time() {
         let own = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert_eq!(Process::parse(&own.record()), Some(own));
         assert!(own.is_alive());
         assert!(
             !Process {

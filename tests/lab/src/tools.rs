@@ -34,14 +34,25 @@ const FOLDERS: [&str; 6] = [
     "/bin",
 ];
 
+/// Checks for root.
+///
+/// # Errors
+/// Says what to do.
+pub(crate) fn check_root() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "a lab is made of network namespaces and mounts, which takes root: run this with sudo"
+        );
+    }
+    Ok(())
+}
+
 /// Checks for root and every tool.
 ///
 /// # Errors
 /// Names everything that is missing and the command that installs it.
 pub(crate) fn check() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("a lab makes network namespaces and mounts, which takes root: run it with sudo");
-    }
+    check_root()?;
     let missing = missing(|path| path.exists());
     if missing.is_empty() {
         return Ok(());

@@ -15,6 +15,7 @@ use crate::folder::Folder;
 use crate::network;
 use crate::plan::check_name;
 use crate::process::{self, Entry, Marks, victims};
+use crate::tools;
 
 const KILL_LIMIT: Duration = Duration::from_secs(20);
 
@@ -26,6 +27,7 @@ impl Lab {
     /// If something cannot be ended or removed; all else has been by then.
     pub fn down(name: &str) -> Result<bool> {
         check_name(name)?;
+        tools::check_root()?;
         let folder = Folder::of(name);
         if !folder.path().exists() && network::existing(name).is_empty() {
             return Ok(false);
@@ -53,7 +55,6 @@ pub(super) fn clean(name: &str, folder: &Folder) -> Result<()> {
         end_processes(name, folder),
         network::remove(name),
         cgroup::remove(&cgroup::containers(folder)),
-        remove_folder(folder.path()),
     ];
     let failures: Vec<String> = steps
         .into_iter()
@@ -63,7 +64,8 @@ pub(super) fn clean(name: &str, folder: &Folder) -> Result<()> {
     if !failures.is_empty() {
         bail!("lab {name} is not down completely: {}", failures.join("; "));
     }
-    Ok(())
+    // Last, because it says what there is to remove.
+    remove_folder(folder.path())
 }
 
 /// Another checkout may have a lab of the same name, and namespaces' names are the machine's.

@@ -30,7 +30,7 @@ impl Lab {
         File::open(&path).with_context(|| format!("the network namespace of {source}"))
     }
 
-    /// Starts numbered pings from a place or pod; `rate` is in datagrams a second. See [`crate::flood`].
+    /// Starts numbered pings from a place or pod; `rate` is in datagrams a second. The numbers are in the payload, `echo 0000000042`.
     ///
     /// # Errors
     /// If there is no such place or pod.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
@@ -11,6 +12,9 @@ use serde_json::Value;
 
 use super::Lab;
 use crate::process::{self, Entry};
+use crate::wait::{Seen, wait_until};
+
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// A process in a lab that ends when this is dropped.
 #[derive(Debug)]
@@ -208,6 +212,29 @@ impl Lab {
         let mut entries = process::all()?;
         entries.retain(|entry| entry.net == Some(net) && entry.name == comm);
         Ok(entries)
+    }
+
+    /// Ends one of the lab's own processes (`("tor1", "bird")`, `("n1", "kubelet")`, `("cp", "kube-apiserver")`) the hard
+    /// way, if it still runs, and starts it again. It does not wait until it serves.
+    ///
+    /// # Errors
+    /// If the lab has no such process or it does not start.
+    pub fn restart(&self, place: &str, name: &str) -> Result<()> {
+        let daemon = self
+            .places
+            .recorded(place, name)
+            .filter(|daemon| !daemon.argv.is_empty());
+        let daemon = daemon.with_context(|| format!("the lab started no {name:?} on {place:?}"))?;
+        daemon.process.signal(Signal::SIGKILL)?;
+        wait_until(&format!("the end of {name} on {place}"), END_LIMIT, || {
+            let alive = daemon.process.is_alive();
+            Ok(if alive {
+                Seen::NotYet("it runs".into())
+            } else {
+                Seen::Holds(())
+            })
+        })?;
+        self.places.start(place, name, &daemon.argv)
     }
 
     /// Runs something for every node at once; the first error counts.

@@ -154,8 +154,8 @@ impl Lab {
         Ok(())
     }
 
-    pub(super) fn wait_for_nodes(&self, limit: Duration) -> Result<()> {
-        wait_until("nodes registered", limit, || {
+    pub(super) fn wait_for_nodes(&self) -> Result<()> {
+        wait_until("nodes registered", LIMIT, || {
             if let Some(why) = self
                 .nodes()
                 .iter()
@@ -170,6 +170,14 @@ impl Lab {
             } else {
                 Seen::NotYet(registered)
             })
+        })
+    }
+
+    /// Without it the API server refuses pods.
+    pub(super) fn wait_for_service_account(&self) -> Result<()> {
+        wait_until("the default service account", LIMIT, || {
+            let found = self.kubectl(&["get", "serviceaccount", "default", "-o", "name"]);
+            found.map(|_| Seen::Holds(()))
         })
     }
 

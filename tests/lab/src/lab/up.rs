@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -163,6 +162,7 @@ impl Lab {
         objects.push(cluster::kubelet_api_binding());
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
         self.apply(&list.to_string())?;
-        self.wait_for_nodes(Duration::from_secs(60))
+        self.wait_for_nodes()?;
+        self.wait_for_service_account()
     }
 }
