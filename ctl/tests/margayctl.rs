@@ -1,0 +1,285 @@
+//! The real binary: against an agent's socket, without a cluster, and used wrongly.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise, also in its helpers"
+)]
+
+use margay_proto::rpc::agent::agent_server::{Agent, AgentServer};
+use margay_proto::rpc::agent::*;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tonic::{Request, Response, Status};
+
+/// An agent with one session and as many routes as it is asked for.
+struct Scripted;
+
+#[tonic::async_trait]
+impl Agent for Scripted {
+    async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionReply>, Status> {
+        Ok(Response::new(VersionReply {
+            version: "0.1.0".into(),
+            node: "n1".into(),
+        }))
+    }
+
+    async fn peers(&self, _: Request<PeersRequest>) -> Result<Response<PeersReply>, Status> {
+        let peer = Peer {
+            name: "tor1".into(),
+            address: "172.31.1.1".into(),
+            remote_as: 65101,
+            state: "Established".into(),
+            ..Peer::default()
+        };
+        Ok(Response::new(PeersReply {
+            node: "n1".into(),
+            peers: vec![peer],
+            ..PeersReply::default()
+        }))
+    }
+
+    async fn routes(
+        &self,
+        request: Request<RoutesRequest>,
+    ) -> Result<Response<RoutesReply>, Status> {
+        let prefix = request.into_inner().prefix;
+        let route = |prefix: String| Route {
+            prefix,
+            reason: "x".repeat(100),
+            ..Route::default()
+        };
+        let routes = match prefix.as_str() {
+            // More than gRPC's usual 4 MiB.
+            "" => (0..60_000)
+                .map(|i| route(format!("10.{}.{}.0/24", i / 256, i % 256)))
+                .collect(),
+            "192.0.2.1" => vec![],
+            _ => vec![route(prefix)],
+        };
+        Ok(Response::new(RoutesReply {
+            node: "n1".into(),
+            routes,
+        }))
+    }
+
+    async fn addresses(
+        &self,
+        _: Request<AddressesRequest>,
+    ) -> Result<Response<AddressesReply>, Status> {
+        Err(Status::unimplemented("not asked by margayctl"))
+    }
+}
+
+/// Serves at a socket of the test's own until the runtime is dropped.
+fn serve(test: &str) -> (PathBuf, tokio::runtime::Runtime) {
+    let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("ctl-{test}.sock"));
+    let _ = std::fs::remove_file(&socket);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let inside = runtime.enter();
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+    let server = tonic::transport::Server::builder().add_service(AgentServer::new(Scripted));
+    runtime.spawn(server.serve_with_incoming(incoming));
+    drop(inside);
+    (socket, runtime)
+}
+
+/// Runs it in an environment without a cluster.
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_margayctl"));
+    command
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn an_agent_is_asked_through_its_socket() {
+    let (socket, _serving) = serve("asked");
+    let socket = socket.to_str().unwrap();
+    let peers = run(&["bgp", "peers", "--socket", socket]);
+    assert_eq!(peers.status.code(), Some(0), "{}", stderr(&peers));
+    let golden = "\
+NODE   PEER   ADDRESS      AS      STATE         SINCE   RECEIVED   ADVERTISED   REASON
+n1     tor1   172.31.1.1   65101   Established   0s      0          0            -
+";
+    assert_eq!(stdout(&peers), golden);
+    let version = run(&["--socket", socket, "version", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&version.stdout).unwrap();
+    assert_eq!(json["nodes"][0]["node"], "n1");
+    let route = run(&[
+        "bgp",
+        "routes",
+        "--socket",
+        socket,
+        "-o",
+        "yaml",
+        "10.244.0.7",
+    ]);
+    assert!(
+        stdout(&route).contains("prefix: \"10.244.0.7\"\n"),
+        "{}",
+        stdout(&route)
+    );
+    let none = run(&["bgp", "routes", "--socket", socket, "192.0.2.1"]);
+    assert_eq!(
+        (none.status.code(), stdout(&none), stderr(&none)),
+        (Some(0), "", "no route for 192.0.2.1\n")
+    );
+}
+
+#[test]
+fn a_long_table_arrives_whole() {
+    let (socket, _serving) = serve("long");
+    let routes = run(&["bgp", "routes", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(
+        stdout(&routes).lines().count(),
+        60_001,
+        "{}",
+        stderr(&routes)
+    );
+}
+
+#[test]
+fn an_agent_that_is_away_is_an_error() {
+    let output = run(&["bgp", "peers", "--socket", "/nonexistent/agent.sock"]);
+    let golden =
+        "error: agent socket /nonexistent/agent.sock: No such file or directory (os error 2)\n";
+    assert_eq!((output.status.code(), stderr(&output)), (Some(1), golden));
+}
+
+#[test]
+fn without_a_cluster_the_error_says_how_to_name_one() {
+    let output = run(&["pool", "list"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).starts_with("error: no cluster: "),
+        "{}",
+        stderr(&output)
+    );
+    assert!(
+        stderr(&output).ends_with("give --kubeconfig or set KUBECONFIG\n"),
+        "{}",
+        stderr(&output)
+    );
+    let version = run(&["version"]);
+    assert_eq!(version.status.code(), Some(1));
+    assert!(
+        stdout(&version).contains("margayctl"),
+        "{}",
+        stdout(&version)
+    );
+    assert_eq!(run(&["version", "--client"]).status.code(), Some(0));
+}
+
+#[test]
+fn an_api_server_that_is_away_is_named() {
+    let kubeconfig = Path::new(env!("CARGO_TARGET_TMPDIR")).join("away.kubeconfig");
+    // Port 9 (discard) of the loopback: nothing listens.
+    let text = "{apiVersion: v1, kind: Config, current-context: a, users: [{name: a, user: {}}],
+        clusters: [{name: a, cluster: {server: \"http://127.0.0.1:9\"}}],
+        contexts: [{name: a, context: {cluster: a, user: a}}]}";
+    std::fs::write(&kubeconfig, text).unwrap();
+    let kubeconfig = kubeconfig.to_str().unwrap();
+    for arguments in [
+        &["pool", "list"][..],
+        &["ipam", "show"],
+        &["bgp", "peers"],
+        &["pool", "delete", "x"],
+    ] {
+        let output = run(&[arguments, &["--kubeconfig", kubeconfig]].concat());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("the API server http://127.0.0.1:9/ cannot be reached: "),
+            "{text}"
+        );
+        assert!(text.contains("refused"), "{text}");
+    }
+    let output = run(&["pool", "list", "--kubeconfig", kubeconfig, "--context", "b"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("context"), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_is_meant() {
+    for (arguments, hint) in [
+        (
+            &["pool", "create", "p", "--cidr", "10.0.3.0/16"][..],
+            "did you mean 10.0.0.0/16?",
+        ),
+        (
+            &[
+                "pool",
+                "create",
+                "p",
+                "--cidr",
+                "10.0.0.0/16",
+                "--block-size",
+                "12",
+            ],
+            "spec.blockSize",
+        ),
+        (
+            &[
+                "pool",
+                "create",
+                "p",
+                "--cidr",
+                "10.0.0.0/16",
+                "--node-selector",
+                "rack",
+            ],
+            "is not key=value",
+        ),
+        (&["pool", "list", "--socket", "/x"], "--socket /x"),
+        (
+            &["bgp", "peers", "--socket", "/nonexistent", "--node", "n1"],
+            "exclude each other",
+        ),
+        (
+            &["version", "--client", "--node", "n1"],
+            "cannot be used with",
+        ),
+        (&["nope"], "unrecognized subcommand"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(
+            (output.status.code(), stdout(&output)),
+            (Some(2), ""),
+            "{arguments:?}"
+        );
+        assert!(
+            stderr(&output).contains(hint),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn as_a_plugin_of_kubectl_it_calls_itself_so() {
+    let link = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubectl-margay");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_margayctl"), &link).unwrap();
+    let help = Command::new(link)
+        .args(["pool", "create", "--help"])
+        .output()
+        .unwrap();
+    assert!(
+        stdout(&help).contains("Usage: kubectl margay pool create"),
+        "{}",
+        stdout(&help)
+    );
+    assert!(stdout(&help).contains("Examples:"));
+}
