@@ -18,7 +18,7 @@ const STEPS: usize = 11;
 
 impl Lab {
     /// Brings a lab up: builds what is missing, cleans what an earlier one left, starts everything. A healthy lab with
-    /// the same spec is left as it is. It returns when the nodes are registered (they are not Ready: the lab has no pod
+    /// the same spec is left as it is, but for the image archives, which are imported again. It returns when the nodes are registered (they are not Ready: the lab has no pod
     /// network), the ToRs' sessions with the spine are up and CoreDNS is deployed.
     ///
     /// Progress goes to standard error.
@@ -67,12 +67,18 @@ impl Lab {
         if !present.status().is_ok_and(|status| status.is_healthy()) || !present.answers() {
             return Ok(None);
         }
+        let same = Spec {
+            image_archives: self.spec.image_archives.clone(),
+            ..present.spec.clone()
+        } == self.spec;
         ensure!(
-            present.spec == self.spec,
+            same,
             "lab {} is up as something else ({:?}): take it down first",
             self.spec.name,
             present.spec
         );
+        // They may have been built anew; containerd skips the layers that it has.
+        present.load_images(&self.spec.image_archives)?;
         Ok(Some(present))
     }
 
