@@ -33,7 +33,7 @@ pub struct InstallationSpec {
     /// Pull policy of the image.
     #[serde(default)]
     pub image_pull_policy: ImagePullPolicy,
-    /// `host:port` of the API server for the agents, for clusters in which the `kubernetes` Service cannot be reached before the network is up.
+    /// `address:port` of the API server for the agents (`[2001:db8::10]:6443`; no name, because there is no DNS yet), for clusters in which the `kubernetes` Service cannot be reached before the network is up.
     #[serde(default)]
     pub kubernetes_service_endpoint: Option<String>,
     /// Log filter of the agents, as in `info,margay_agent=debug`.
@@ -86,6 +86,9 @@ pub struct InstallationStatus {
     /// `Available`, `Progressing`, `Degraded`.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// Generation of the Installation that this speaks of.
+    #[serde(default)]
+    pub observed_generation: Option<i64>,
     /// Agents wanted, one a node.
     #[serde(default)]
     pub desired_agents: i32,
