@@ -148,7 +148,7 @@ fn a_freed_address_rests_unless_nothing_else_is_left() {
 #[test]
 fn the_next_block_is_wanted_before_the_last_is_full() {
     let wide = pool("v4", "10.0.0.0/24", 28);
-    let mut a = allocator(&[wide.clone()], &[]);
+    let mut a = allocator(std::slice::from_ref(&wide), &[]);
     assert_eq!(a.wants_block(S(0)).unwrap().pools, [wide]);
     a.add_block(block("10.0.0.16/28", "v4"));
     for n in 0..14 {
