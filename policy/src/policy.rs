@@ -129,12 +129,8 @@ impl Policy {
     /// What the policy says, and what in it cannot be obeyed.
     pub(crate) fn parse(object: &NetworkPolicy) -> (Self, Vec<Problem>) {
         let mut reader = Reader::new(object);
-        let policy = reader.read(
-            object
-                .spec
-                .as_ref()
-                .unwrap_or(&NetworkPolicySpec::default()),
-        );
+        let nothing = NetworkPolicySpec::default();
+        let policy = reader.read(object.spec.as_ref().unwrap_or(&nothing));
         (policy, reader.problems)
     }
 

@@ -1,0 +1,473 @@
+//! The policies that select a pod, one direction at a time, compiled to a *class*: chains that every pod with the same
+//! rules shares.
+//!
+//! ```text
+//! i_<hash>        single ports by rules, or by one lookup when there are more than PLAIN_PORTS of them
+//!   i_<hash>_q<n>   peers of a group of ports      (only with the lookup)
+//!   i_<hash>_rest   ranges, any-port peers, hairpin, default deny     (only with the lookup)
+//! ```
+//! The hash is over the class's own text, so equal names are equal content, and a change of policy is a new class beside
+//! the old one. "Allowed" is `accept` for ingress; for egress it is `return`, back to the base chain, which goes on to the
+//! peer's ingress. Nothing inside a class jumps: the kernel validates every jump again and again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::layout;
+use crate::policy::{Allow, Direction, Namespaces, Peer, PeerSelector, Port};
+use crate::ranges::Ranges;
+use crate::table::{
+    Action, Chain, ChainName, Digest, Element, Family, KeyType, Match, PortRange, Protocol, Rule,
+    Set, SetName, Side, Verdict, VerdictMap, VmapKey,
+};
+
+/// Up to this many single ports are cheaper as rules than as a map lookup.
+const PLAIN_PORTS: usize = 4;
+
+/// Pods, or services of pods, whose addresses are a pair of sets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Group {
+    /// Addresses of the selected pods.
+    Pods(PeerSelector),
+    /// Address, protocol and number of the named port of the selected pods.
+    Service(PeerSelector, Protocol, String),
+}
+
+impl Group {
+    pub(crate) fn selector(&self) -> &PeerSelector {
+        match self {
+            Self::Pods(selector) | Self::Service(selector, ..) => selector,
+        }
+    }
+
+    /// The namespace it is confined to, if it is confined to one.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        match &self.selector().namespaces {
+            Namespaces::Named(name) => Some(name),
+            Namespaces::Selected(_) => None,
+        }
+    }
+
+    /// What it stands for.
+    pub(crate) fn note(&self) -> String {
+        match self {
+            Self::Pods(selector) => selector.to_string(),
+            Self::Service(selector, protocol, name) => {
+                format!("{selector}; {protocol} port {name:?}")
+            }
+        }
+    }
+
+    pub(crate) fn set_name(&self, family: Family) -> SetName {
+        let kind = match self {
+            Self::Pods(_) => 'p',
+            Self::Service(..) => 'n',
+        };
+        SetName::new(format!(
+            "{kind}{}_{}",
+            digit(family),
+            short_hash(&self.note())
+        ))
+    }
+
+    /// The set, still empty.
+    pub(crate) fn set(&self, family: Family) -> Set {
+        let key = match (self, family) {
+            (Self::Pods(_), Family::V4) => KeyType::Ipv4,
+            (Self::Pods(_), Family::V6) => KeyType::Ipv6,
+            (Self::Service(..), Family::V4) => KeyType::Ipv4ProtoPort,
+            (Self::Service(..), Family::V6) => KeyType::Ipv6ProtoPort,
+        };
+        Set::hash(key).noted(&self.note())
+    }
+}
+
+/// Chains that implement one distinct set of rules for one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Class {
+    /// Where a pod's map element goes.
+    pub(crate) entry: ChainName,
+    pub(crate) chains: BTreeMap<ChainName, Arc<Chain>>,
+    pub(crate) maps: BTreeMap<SetName, VerdictMap>,
+    /// Interval sets of `ipBlock`s, named by content.
+    pub(crate) blocks: BTreeMap<SetName, Set>,
+    /// Sets it needs whose elements follow the pods.
+    pub(crate) groups: BTreeSet<Group>,
+}
+
+/// What a pod's policies make of one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Compiled {
+    /// Everything passes: no policy selects the pod this way, or one allows everything.
+    Open,
+    Class(Class),
+}
+
+/// Numbers of the subject's named port.
+pub(crate) type NamedPorts<'a> = &'a dyn Fn(Protocol, &str) -> BTreeSet<u16>;
+
+/// Compiles what the isolating policies of one pod allow together.
+///
+/// `named` resolves named ports of ingress rules in the pod itself; those of egress rules are resolved per destination.
+pub(crate) fn compile<'a>(
+    direction: Direction,
+    policies: impl IntoIterator<Item = &'a [Allow]>,
+    named: NamedPorts<'_>,
+) -> Compiled {
+    let mut allowed = Allowed::default();
+    for allow in policies.into_iter().flatten() {
+        allowed.add(direction, allow, named);
+    }
+    if allowed
+        .by_port
+        .get(&PortKey::Any)
+        .is_some_and(|peers| peers.anyone)
+    {
+        return Compiled::Open;
+    }
+    // The name is a hash of the text, and the text contains the name: hash the text with a fixed name in its place.
+    let draft = Builder::new(direction, "class").build(&allowed);
+    let prefix = match direction {
+        Direction::Ingress => 'i',
+        Direction::Egress => 'e',
+    };
+    let name = format!("{prefix}_{}", short_hash(&draft.text()));
+    Compiled::Class(Builder::new(direction, &name).build(&allowed))
+}
+
+/// Ports as far as they can be told apart, in the order of the rules: the most specific first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PortKey {
+    Numbers(Protocol, PortRange),
+    Named(Protocol, String),
+    Protocol(Protocol),
+    Any,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Peers {
+    anyone: bool,
+    selectors: BTreeSet<PeerSelector>,
+    blocks: Ranges,
+}
+
+impl Peers {
+    fn add(&mut self, peers: &[Peer]) {
+        self.anyone |= peers.is_empty();
+        for peer in peers {
+            match peer {
+                Peer::Pods(selector) => {
+                    self.selectors.insert(selector.clone());
+                }
+                Peer::Block(ranges) => self.blocks.extend(ranges),
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Allowed {
+    by_port: BTreeMap<PortKey, Peers>,
+}
+
+impl Allowed {
+    fn add(&mut self, direction: Direction, allow: &Allow, named: NamedPorts<'_>) {
+        if allow.ports.is_empty() {
+            self.peers(PortKey::Any).add(&allow.peers);
+        }
+        for port in &allow.ports {
+            match (port, direction) {
+                (Port::Any(protocol), _) => {
+                    self.peers(PortKey::Protocol(*protocol)).add(&allow.peers)
+                }
+                (Port::Numbers(protocol, range), _) => self
+                    .peers(PortKey::Numbers(*protocol, *range))
+                    .add(&allow.peers),
+                (Port::Named(protocol, name), Direction::Egress) => {
+                    self.peers(PortKey::Named(*protocol, name.clone()))
+                        .add(&allow.peers);
+                }
+                (Port::Named(protocol, name), Direction::Ingress) => {
+                    for number in named(*protocol, name) {
+                        self.peers(PortKey::Numbers(*protocol, PortRange::single(number)))
+                            .add(&allow.peers);
+                    }
+                }
+            }
+        }
+    }
+
+    fn peers(&mut self, key: PortKey) -> &mut Peers {
+        self.by_port.entry(key).or_default()
+    }
+
+    fn single_ports(&self) -> impl Iterator<Item = (Protocol, u16, &Peers)> {
+        self.by_port.iter().filter_map(|(key, peers)| match key {
+            PortKey::Numbers(protocol, range) if range.is_single() => {
+                Some((*protocol, range.first, peers))
+            }
+            _ => None,
+        })
+    }
+}
+
+struct Builder {
+    direction: Direction,
+    class: Class,
+}
+
+impl Builder {
+    fn new(direction: Direction, name: &str) -> Self {
+        let class = Class {
+            entry: ChainName::new(name),
+            chains: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            groups: BTreeSet::new(),
+        };
+        Self { direction, class }
+    }
+
+    fn build(mut self, allowed: &Allowed) -> Class {
+        let entry = self.class.entry.clone();
+        if allowed.single_ports().count() <= PLAIN_PORTS {
+            let mut rules = self.port_rules(allowed, |_| true);
+            rules.extend(self.tail());
+            self.add_chain(entry, rules);
+            return self.class;
+        }
+        let rest = ChainName::new(format!("{entry}_rest"));
+        let map = self.port_map(allowed, &rest);
+        let lookup = Rule::new(
+            [],
+            [Action::Vmap {
+                key: VmapKey::ProtoPort,
+                map,
+            }],
+        );
+        self.add_chain(entry, vec![lookup, goto(&rest)]);
+        let mut rules = self.port_rules(
+            allowed,
+            |key| !matches!(key, PortKey::Numbers(_, range) if range.is_single()),
+        );
+        rules.extend(self.tail());
+        self.add_chain(rest, rules);
+        self.class
+    }
+
+    /// One lookup for all single ports: each leads to the peers that are allowed there, ports with equal peers to one chain.
+    fn port_map(&mut self, allowed: &Allowed, rest: &ChainName) -> SetName {
+        let mut groups: BTreeMap<&Peers, Verdict> = BTreeMap::new();
+        let mut map = VerdictMap::new(KeyType::ProtoPort);
+        for (protocol, port, peers) in allowed.single_ports() {
+            let next = groups.len() + 1;
+            let verdict = groups
+                .entry(peers)
+                .or_insert_with(|| self.peer_chain(next, peers, rest));
+            map.elements
+                .insert(Element::ProtoPort(protocol, port), verdict.clone());
+        }
+        let name = SetName::new(format!("{}_ports", self.class.entry));
+        self.class.maps.insert(name.clone(), map);
+        name
+    }
+
+    fn peer_chain(&mut self, number: usize, peers: &Peers, rest: &ChainName) -> Verdict {
+        if peers.anyone {
+            return self.allowed();
+        }
+        let name = ChainName::new(format!("{}_q{number}", self.class.entry));
+        let tests = self.peer_tests(peers);
+        let mut rules: Vec<_> = tests
+            .into_iter()
+            .map(|test| Rule::new([test], [Action::Verdict(self.allowed())]))
+            .collect();
+        rules.push(goto(rest));
+        self.add_chain(name.clone(), rules);
+        Verdict::Goto(name)
+    }
+
+    fn port_rules(&mut self, allowed: &Allowed, wanted: impl Fn(&PortKey) -> bool) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (key, peers) in allowed.by_port.iter().filter(|(key, _)| wanted(key)) {
+            let tests = match key {
+                PortKey::Named(protocol, name) => self.service_tests(*protocol, name, peers),
+                PortKey::Numbers(protocol, range) => {
+                    self.prefixed(&[Match::L4proto(*protocol), Match::Dport(*range)], peers)
+                }
+                PortKey::Protocol(protocol) => self.prefixed(&[Match::L4proto(*protocol)], peers),
+                PortKey::Any => self.prefixed(&[], peers),
+            };
+            rules.extend(
+                tests
+                    .into_iter()
+                    .map(|tests| Rule::new(tests, [Action::Verdict(self.allowed())])),
+            );
+        }
+        rules
+    }
+
+    /// The cheap test first: a port is compared in two instructions, a peer is looked up.
+    fn prefixed(&mut self, port: &[Match], peers: &Peers) -> Vec<Vec<Match>> {
+        if peers.anyone {
+            return vec![port.to_vec()];
+        }
+        let tests = self.peer_tests(peers);
+        tests
+            .into_iter()
+            .map(|test| port.iter().cloned().chain([test]).collect())
+            .collect()
+    }
+
+    fn peer_tests(&mut self, peers: &Peers) -> Vec<Match> {
+        let mut tests = self.block_tests(&peers.blocks);
+        for selector in &peers.selectors {
+            let group = Group::Pods(selector.clone());
+            for family in Family::BOTH {
+                let (side, set) = (self.peer_side(), group.set_name(family));
+                tests.push(Match::AddressIn {
+                    side,
+                    family,
+                    set,
+                    inverted: false,
+                });
+            }
+            self.class.groups.insert(group);
+        }
+        tests
+    }
+
+    fn block_tests(&mut self, blocks: &Ranges) -> Vec<Match> {
+        let mut tests = Vec::new();
+        let side = self.peer_side();
+        for family in Family::BOTH {
+            match blocks.as_network(family) {
+                Some(network) if network.prefix() == 0 => tests.push(Match::Nfproto(family)),
+                Some(network) => tests.push(Match::AddressIs { side, network }),
+                None if blocks.of(family).is_empty() => {}
+                None => {
+                    let set = self.add_block(family, blocks);
+                    tests.push(Match::AddressIn {
+                        side,
+                        family,
+                        set,
+                        inverted: false,
+                    });
+                }
+            }
+        }
+        tests
+    }
+
+    fn add_block(&mut self, family: Family, blocks: &Ranges) -> SetName {
+        let key = match family {
+            Family::V4 => KeyType::Ipv4,
+            Family::V6 => KeyType::Ipv6,
+        };
+        let set = Set::interval(key).with(blocks.elements(family));
+        let text: Vec<_> = set.elements.iter().map(ToString::to_string).collect();
+        let name = SetName::new(format!(
+            "c{}_{}",
+            digit(family),
+            short_hash(&text.join(","))
+        ));
+        self.class.blocks.insert(name.clone(), set);
+        name
+    }
+
+    /// A named port to selected pods is one lookup; to a block it is the block and any pod that serves the port.
+    fn service_tests(&mut self, protocol: Protocol, name: &str, peers: &Peers) -> Vec<Vec<Match>> {
+        if peers.anyone {
+            return self
+                .service_in(PeerSelector::everyone(), protocol, name)
+                .map(|test| vec![test])
+                .to_vec();
+        }
+        let mut tests = Vec::new();
+        for block in self.block_tests(&peers.blocks) {
+            let services = self.service_in(PeerSelector::everyone(), protocol, name);
+            tests.extend(services.map(|service| vec![block.clone(), service]));
+        }
+        for selector in &peers.selectors {
+            tests.extend(
+                self.service_in(selector.clone(), protocol, name)
+                    .map(|test| vec![test]),
+            );
+        }
+        tests
+    }
+
+    fn service_in(&mut self, selector: PeerSelector, protocol: Protocol, name: &str) -> [Match; 2] {
+        let group = Group::Service(selector, protocol, name.to_owned());
+        let tests = Family::BOTH.map(|family| Match::ServiceIn(family, group.set_name(family)));
+        self.class.groups.insert(group);
+        tests
+    }
+
+    /// A pod may always reach itself through a service; everything else that was not allowed is dropped.
+    fn tail(&self) -> [Rule; 2] {
+        [
+            Rule::new(
+                [Match::LinkPairIn(SetName::new(layout::HAIRPIN))],
+                [Action::Verdict(self.allowed())],
+            ),
+            Rule::new([], [Action::Counter, Action::Verdict(Verdict::Drop)]),
+        ]
+    }
+
+    fn allowed(&self) -> Verdict {
+        match self.direction {
+            Direction::Ingress => Verdict::Accept,
+            Direction::Egress => Verdict::Return,
+        }
+    }
+
+    fn peer_side(&self) -> Side {
+        match self.direction {
+            Direction::Ingress => Side::Source,
+            Direction::Egress => Side::Destination,
+        }
+    }
+
+    fn add_chain(&mut self, name: ChainName, rules: Vec<Rule>) {
+        self.class
+            .chains
+            .insert(name, Arc::new(Chain { base: None, rules }));
+    }
+}
+
+impl Class {
+    /// All its text; the sets that it names by content need not be repeated.
+    fn text(&self) -> String {
+        let mut lines = Vec::new();
+        for (name, map) in &self.maps {
+            lines.extend(
+                map.elements
+                    .iter()
+                    .map(|(key, verdict)| format!("{name}: {key} : {verdict}")),
+            );
+        }
+        for (name, chain) in &self.chains {
+            lines.extend(chain.rules.iter().map(|rule| format!("{name}: {rule}")));
+        }
+        lines.join("\n")
+    }
+}
+
+fn goto(chain: &ChainName) -> Rule {
+    Rule::new([], [Action::Verdict(Verdict::Goto(chain.clone()))])
+}
+
+fn digit(family: Family) -> char {
+    match family {
+        Family::V4 => '4',
+        Family::V6 => '6',
+    }
+}
+
+/// Eighty bits of SHA-256 in hexadecimal: nobody finds a second text for the name of another namespace's set.
+fn short_hash(text: &str) -> String {
+    let mut hash = Digest::of_text(text).to_string();
+    hash.truncate(20);
+    hash
+}
