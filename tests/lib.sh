@@ -23,7 +23,7 @@ require_basics() {
     require_root "$1"
     require_tool cargo "install Rust 1.92 or newer (rustup, or your distribution)"
     require_tool cc "install a C compiler (Debian: apt-get install gcc)"
-    require_tool go "install Go 1.24 or newer"
+    require_tool go "install Go 1.26 or newer"
     require_tool git "install git"
 }
 

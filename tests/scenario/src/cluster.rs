@@ -32,7 +32,9 @@ impl App {
     /// Its address of the family of `like`.
     pub(crate) fn address(&self, v4: bool) -> Result<IpAddr> {
         let found = self.addresses.iter().find(|a| a.is_ipv4() == v4);
-        found.copied().with_context(|| format!("pod {} has no {} address", self.name, family(v4)))
+        found
+            .copied()
+            .with_context(|| format!("pod {} has no {} address", self.name, family(v4)))
     }
 }
 
@@ -55,11 +57,19 @@ impl Cluster {
     /// Brings it all up, each step a check.
     pub(crate) fn up(name: &str, report: &mut Report) -> Result<Self> {
         report.title("install", "one command and one Installation");
-        let spec = Spec { name: name.into(), image_archives: vec![root().join("target/images/margay.tar")], ..Spec::default() };
+        let spec = Spec {
+            name: name.into(),
+            image_archives: vec![root().join("target/images/margay.tar")],
+            ..Spec::default()
+        };
         let lab = Lab::up(&spec)?;
         install::install(&lab, report)?;
         install::apps(&lab)?;
-        let apps = wait_until("the apps run with an address of each family", Duration::from_secs(90), || running(&lab))?;
+        let apps = wait_until(
+            "the apps run with an address of each family",
+            Duration::from_secs(90),
+            || running(&lab),
+        )?;
         Ok(Self { lab, apps })
     }
 
@@ -71,7 +81,10 @@ impl Cluster {
 
     /// An app by name.
     pub(crate) fn app(&self, name: &str) -> &App {
-        self.apps.iter().find(|a| a.name == name).expect("scenarios name apps that install::apps makes")
+        self.apps
+            .iter()
+            .find(|a| a.name == name)
+            .expect("scenarios name apps that install::apps makes")
     }
 
     /// Runs `margayctl` as a user with a kubeconfig would.
@@ -85,14 +98,18 @@ impl Cluster {
     /// The same with `-o json`.
     pub(crate) fn ctl_json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
         let text = self.ctl(&[arguments, &["-o", "json"]].concat())?;
-        serde_json::from_str(&text).with_context(|| format!("margayctl {} printed no JSON: {text}", arguments.join(" ")))
+        serde_json::from_str(&text)
+            .with_context(|| format!("margayctl {} printed no JSON: {text}", arguments.join(" ")))
     }
 }
 
 /// The checkout's root: the working folder or one above.
 pub(crate) fn root() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
-    here.ancestors().find(|d| d.join("manifests").is_dir()).unwrap_or(&here).to_owned()
+    here.ancestors()
+        .find(|d| d.join("manifests").is_dir())
+        .unwrap_or(&here)
+        .to_owned()
 }
 
 /// A binary built beside this one.
@@ -106,14 +123,37 @@ fn running(lab: &Lab) -> Result<Seen<Vec<App>>> {
     let list = lab.kubectl_json(&["get", "pods", "-n", "demo", "-o", "json"])?;
     let mut apps = Vec::new();
     for name in install::APPS.map(|(name, _)| name) {
-        let pods = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let Some(pod) = pods.iter().find(|p| p["metadata"]["name"] == name) else { return Ok(Seen::NotYet(format!("pod {name} is not there"))) };
-        let ready = pod["status"]["conditions"].as_array().is_some_and(|c| c.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
-        let addresses: Vec<IpAddr> = pod["status"]["podIPs"].as_array().into_iter().flatten().filter_map(|ip| ip["ip"].as_str()?.parse().ok()).collect();
+        let pods = list["items"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let Some(pod) = pods.iter().find(|p| p["metadata"]["name"] == name) else {
+            return Ok(Seen::NotYet(format!("pod {name} is not there")));
+        };
+        let ready = pod["status"]["conditions"].as_array().is_some_and(|c| {
+            c.iter()
+                .any(|c| c["type"] == "Ready" && c["status"] == "True")
+        });
+        let addresses: Vec<IpAddr> = pod["status"]["podIPs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|ip| ip["ip"].as_str()?.parse().ok())
+            .collect();
         if !ready || addresses.len() != 2 {
-            return Ok(Seen::NotYet(format!("{name}: {}, {addresses:?}", pod["status"]["phase"])));
+            return Ok(Seen::NotYet(format!(
+                "{name}: {}, {addresses:?}",
+                pod["status"]["phase"]
+            )));
         }
-        apps.push(App { name, node: pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned(), addresses });
+        apps.push(App {
+            name,
+            node: pod["spec"]["nodeName"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            addresses,
+        });
     }
     Ok(Seen::Holds(apps))
 }

@@ -13,7 +13,13 @@ pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
     let manifests = root().join("manifests").display().to_string();
     let done = report.check("kubectl apply -k manifests/", || {
         let output = lab.kubectl(&["apply", "-k", &manifests])?;
-        lab.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"])?;
+        lab.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "crd",
+            "--all",
+        ])?;
         Ok(format!("{} objects", output.lines().count()))
     });
     ensure!(done, "nothing else can work without the manifests");
@@ -23,30 +29,55 @@ pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
         ensure!(format!("{error:#}").contains("asNumber"), "the refusal does not name the field: {error:#}");
         Ok("spec.asNumber: Required value".to_owned())
     });
-    report.check("one Installation, and what is particular to each rack", || {
-        lab.apply(&racks(lab))?;
-        lab.apply(INSTALLATION)?;
-        Ok("asNumber 4200000000, two pools; a NodeConfig and two BGPPeers a rack".to_owned())
-    });
+    report.check(
+        "one Installation, and what is particular to each rack",
+        || {
+            lab.apply(&racks(lab))?;
+            lab.apply(INSTALLATION)?;
+            Ok("asNumber 4200000000, two pools; a NodeConfig and two BGPPeers a rack".to_owned())
+        },
+    );
     report.check("every node is Ready", || {
         wait_until("nodes Ready", Duration::from_secs(120), || {
             let nodes = lab.kubectl(&["get", "nodes", "--no-headers"])?;
-            let ready = nodes.lines().filter(|l| l.split_whitespace().nth(1) == Some("Ready")).count();
-            Ok(if ready == lab.nodes().len() { Seen::Holds(format!("{ready} nodes")) } else { Seen::NotYet(format!("{nodes}\n{}", pods(lab))) })
+            let ready = nodes
+                .lines()
+                .filter(|l| l.split_whitespace().nth(1) == Some("Ready"))
+                .count();
+            Ok(if ready == lab.nodes().len() {
+                Seen::Holds(format!("{ready} nodes"))
+            } else {
+                Seen::NotYet(format!("{nodes}\n{}", pods(lab)))
+            })
         })
     });
     report.check("the Installation says so", || {
-        lab.kubectl(&["wait", "--for=condition=Available", "--timeout=60s", "installation/default"])?;
-        lab.kubectl(&["get", "installation", "default", "--no-headers"]).map(|l| l.trim().to_owned())
+        lab.kubectl(&[
+            "wait",
+            "--for=condition=Available",
+            "--timeout=60s",
+            "installation/default",
+        ])?;
+        lab.kubectl(&["get", "installation", "default", "--no-headers"])
+            .map(|l| l.trim().to_owned())
     });
     report.check("CoreDNS runs on it", || {
-        lab.kubectl(&["rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=60s"]).map(|l| l.trim().to_owned())
+        lab.kubectl(&[
+            "rollout",
+            "status",
+            "deployment/coredns",
+            "-n",
+            "kube-system",
+            "--timeout=60s",
+        ])
+        .map(|l| l.trim().to_owned())
     });
     Ok(())
 }
 
 fn pods(lab: &Lab) -> String {
-    lab.kubectl(&["get", "pods", "-n", "margay-system", "-o", "wide"]).unwrap_or_default()
+    lab.kubectl(&["get", "pods", "-n", "margay-system", "-o", "wide"])
+        .unwrap_or_default()
 }
 
 const INSTALLATION: &str = "
@@ -97,7 +128,9 @@ spec: {{nodeSelector: {selector}, peerSelector: {selector}}}
 
 /// Applies the apps: pods pinned to nodes, each an HTTP server that says who asked, and a Service of two of them.
 pub(crate) fn apps(lab: &Lab) -> Result<()> {
-    let mut yaml = String::from("apiVersion: v1\nkind: Namespace\nmetadata: {name: demo, labels: {team: demo}}\n");
+    let mut yaml = String::from(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo, labels: {team: demo}}\n",
+    );
     for (name, node) in APPS {
         let app = &name[..1];
         let _ = write!(

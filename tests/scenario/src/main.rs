@@ -2,7 +2,10 @@
 //!
 //! `scenario demo` brings a cluster up, shows it and leaves it; `scenario run [NAME...]` proves the scenarios and takes their clusters down.
 //! Every line is a check that can fail; the last is `N passed, N failed`.
-#![allow(clippy::print_stdout, reason = "a test runner speaks on standard output")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a test runner speaks on standard output"
+)]
 
 mod agent_absent;
 mod churn;
@@ -47,25 +50,63 @@ enum Command {
 }
 
 /// A scenario: its name, what it proves, and how.
-type Scenario = (&'static str, &'static str, fn(&Cluster, &mut Report) -> Result<()>);
+type Scenario = (
+    &'static str,
+    &'static str,
+    fn(&Cluster, &mut Report) -> Result<()>,
+);
 
 /// In order: later ones use the apps of the first.
 const SCENARIOS: &[Scenario] = &[
-    ("connectivity", "pods, nodes and the outside host reach each other without NAT, both families", connectivity::prove),
-    ("routing", "the physical routers hold one route a block, the kernel follows", routing::prove),
-    ("services", "ClusterIP, and DNS by CoreDNS pods", services::prove),
-    ("policy", "default-deny cuts, allow opens, both directions, ipBlock and ports", policy::prove),
-    ("objects", "margayctl; wrong AS and overlapping pool show their reasons", objects::prove),
-    ("kill", "the agent killed with -9 under traffic both ways loses nothing", kill::prove),
-    ("agent-absent", "without an agent pods fail with a clear event, and recover", agent_absent::prove),
-    ("churn", "50 pods made and deleted leave everything as before", churn::prove),
+    (
+        "connectivity",
+        "pods, nodes and the outside host reach each other without NAT, both families",
+        connectivity::prove,
+    ),
+    (
+        "routing",
+        "the physical routers hold one route a block, the kernel follows",
+        routing::prove,
+    ),
+    (
+        "services",
+        "ClusterIP, and DNS by CoreDNS pods",
+        services::prove,
+    ),
+    (
+        "policy",
+        "default-deny cuts, allow opens, both directions, ipBlock and ports",
+        policy::prove,
+    ),
+    (
+        "objects",
+        "margayctl; wrong AS and overlapping pool show their reasons",
+        objects::prove,
+    ),
+    (
+        "kill",
+        "the agent killed with -9 under traffic both ways loses nothing",
+        kill::prove,
+    ),
+    (
+        "agent-absent",
+        "without an agent pods fail with a clear event, and recover",
+        agent_absent::prove,
+    ),
+    (
+        "churn",
+        "50 pods made and deleted leave everything as before",
+        churn::prove,
+    ),
 ];
 
 fn main() -> ExitCode {
     let mut report = Report::default();
     let result = match Arguments::parse().command {
         Command::List => {
-            SCENARIOS.iter().for_each(|(name, what, _)| println!("{name:14} {what}"));
+            SCENARIOS
+                .iter()
+                .for_each(|(name, what, _)| println!("{name:14} {what}"));
             return ExitCode::SUCCESS;
         }
         Command::Demo => demo(&mut report),
@@ -79,17 +120,28 @@ fn main() -> ExitCode {
 
 fn demo(report: &mut Report) -> Result<()> {
     let cluster = Cluster::up("margay", report)?;
-    prove(&cluster, |name| name != "churn" && name != "agent-absent", report);
+    prove(
+        &cluster,
+        |name| name != "churn" && name != "agent-absent",
+        report,
+    );
     println!("{}", cluster::WHAT_TO_TRY);
     Ok(())
 }
 
 fn run(names: &[String], keep: bool, report: &mut Report) -> Result<()> {
-    if let Some(unknown) = names.iter().find(|n| SCENARIOS.iter().all(|(name, ..)| name != n)) {
+    if let Some(unknown) = names
+        .iter()
+        .find(|n| SCENARIOS.iter().all(|(name, ..)| name != n))
+    {
         anyhow::bail!("there is no scenario `{unknown}`; `scenario list` names them");
     }
     let cluster = Cluster::up("test", report)?;
-    prove(&cluster, |name| names.is_empty() || names.iter().any(|n| n == name), report);
+    prove(
+        &cluster,
+        |name| names.is_empty() || names.iter().any(|n| n == name),
+        report,
+    );
     if keep { Ok(()) } else { cluster.down() }
 }
 

@@ -12,15 +12,25 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
 }
 
 fn ctl(cluster: &Cluster, report: &mut Report) -> Result<()> {
-    for arguments in [&["version"][..], &["pool", "list"], &["ipam", "show"], &["ipam", "show", "--blocks"], &["bgp", "peers"], &["bgp", "routes", "--node", "n3"]] {
-        report.check(&format!("margayctl {}, as table, JSON and YAML", arguments.join(" ")), || {
-            let table = cluster.ctl(arguments)?;
-            ensure!(!table.trim().is_empty(), "an empty table");
-            cluster.ctl_json(arguments)?;
-            let yaml = cluster.ctl(&[arguments, &["-o", "yaml"]].concat())?;
-            ensure!(!yaml.trim().is_empty(), "empty YAML");
-            Ok(format!("{} lines", table.lines().count()))
-        });
+    for arguments in [
+        &["version"][..],
+        &["pool", "list"],
+        &["ipam", "show"],
+        &["ipam", "show", "--blocks"],
+        &["bgp", "peers"],
+        &["bgp", "routes", "--node", "n3"],
+    ] {
+        report.check(
+            &format!("margayctl {}, as table, JSON and YAML", arguments.join(" ")),
+            || {
+                let table = cluster.ctl(arguments)?;
+                ensure!(!table.trim().is_empty(), "an empty table");
+                cluster.ctl_json(arguments)?;
+                let yaml = cluster.ctl(&[arguments, &["-o", "yaml"]].concat())?;
+                ensure!(!yaml.trim().is_empty(), "empty YAML");
+                Ok(format!("{} lines", table.lines().count()))
+            },
+        );
     }
     report.show(&cluster.ctl(&["pool", "list"])?);
     report.show(&cluster.ctl(&["ipam", "show", "--blocks"])?);
@@ -33,60 +43,115 @@ fn ctl(cluster: &Cluster, report: &mut Report) -> Result<()> {
 }
 
 fn overlap(cluster: &Cluster, report: &mut Report) {
-    report.check("a pool that overlaps another becomes inactive with Overlap", || {
-        cluster.ctl(&["pool", "create", "overlapping", "--cidr", "10.244.128.0/17"])?;
-        let seen = wait_until("its condition", Duration::from_secs(20), || {
-            let pool = cluster.lab.kubectl_json(&["get", "ippool", "overlapping", "-o", "json"])?;
-            let active = pool["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == "Active").cloned().unwrap_or_default();
-            let inactive = active["status"] == "False" && active["reason"] == "Overlap";
-            Ok(if inactive { Seen::Holds(active["message"].to_string()) } else { Seen::NotYet(pool["status"].to_string()) })
-        });
-        cluster.ctl(&["pool", "delete", "overlapping"])?;
-        seen
-    });
-    report.check("a pool with host bits is refused with the remedy", || {
-        match cluster.ctl(&["pool", "create", "crooked", "--cidr", "10.99.0.1/16"]) {
+    report.check(
+        "a pool that overlaps another becomes inactive with Overlap",
+        || {
+            cluster.ctl(&["pool", "create", "overlapping", "--cidr", "10.244.128.0/17"])?;
+            let seen = wait_until("its condition", Duration::from_secs(20), || {
+                let pool =
+                    cluster
+                        .lab
+                        .kubectl_json(&["get", "ippool", "overlapping", "-o", "json"])?;
+                let active = pool["status"]["conditions"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .find(|c| c["type"] == "Active")
+                    .cloned()
+                    .unwrap_or_default();
+                let inactive = active["status"] == "False" && active["reason"] == "Overlap";
+                Ok(if inactive {
+                    Seen::Holds(active["message"].to_string())
+                } else {
+                    Seen::NotYet(pool["status"].to_string())
+                })
+            });
+            cluster.ctl(&["pool", "delete", "overlapping"])?;
+            seen
+        },
+    );
+    report.check(
+        "a pool with host bits is refused with the remedy",
+        || match cluster.ctl(&["pool", "create", "crooked", "--cidr", "10.99.0.1/16"]) {
             Ok(_) => anyhow::bail!("it was accepted"),
             Err(error) => {
                 let text = format!("{error:#}");
                 ensure!(text.contains("10.99.0.0/16"), "no remedy in: {text}");
                 Ok("it names 10.99.0.0/16".to_owned())
             }
-        }
-    });
+        },
+    );
 }
 
 fn wrong_as(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let lab = &cluster.lab;
-    let tor = lab.racks().last().map(|r| (r.number, r.asn)).unwrap_or_default();
+    let tor = lab
+        .racks()
+        .last()
+        .map(|r| (r.number, r.asn))
+        .unwrap_or_default();
     let name = format!("bgppeer/rack{}-tor", tor.0);
-    let patch = |asn: u32| lab.kubectl(&["patch", &name, "--type=merge", "-p", &format!("{{\"spec\": {{\"remoteAS\": {asn}}}}}")]);
+    let patch = |asn: u32| {
+        lab.kubectl(&[
+            "patch",
+            &name,
+            "--type=merge",
+            "-p",
+            &format!("{{\"spec\": {{\"remoteAS\": {asn}}}}}"),
+        ])
+    };
     patch(65_999)?;
     report.check("a wrong AS on a peer shows its reason", || {
         wait_until("the reason", Duration::from_secs(30), || {
-            let peers = cluster.ctl_json(&["bgp", "peers", "--node", "n3"])?.to_string();
+            let peers = cluster
+                .ctl_json(&["bgp", "peers", "--node", "n3"])?
+                .to_string();
             let told = peers.contains("65999") && peers.contains(&tor.1.to_string());
-            Ok(if told && down(&peers) { Seen::Holds(reason(&peers)) } else { Seen::NotYet(peers) })
+            Ok(if told && down(&peers) {
+                Seen::Holds(reason(&peers))
+            } else {
+                Seen::NotYet(peers)
+            })
         })
     });
     report.check("and so does the node's state", || {
         wait_until("NodeState", Duration::from_secs(20), || {
             let state = lab.kubectl_json(&["get", "nodestate", "n3", "-o", "json"])?;
-            let told = state["status"]["sessions"].as_array().into_iter().flatten().find_map(|s| s["reason"].as_str().filter(|r| r.contains("65999")).map(str::to_owned));
+            let told = state["status"]["sessions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find_map(|s| {
+                    s["reason"]
+                        .as_str()
+                        .filter(|r| r.contains("65999"))
+                        .map(str::to_owned)
+                });
             Ok(told.map_or_else(|| Seen::NotYet(state["status"].to_string()), Seen::Holds))
         })
     });
     patch(tor.1)?;
     report.check("with the right AS the session comes back", || {
         wait_until("the session", Duration::from_secs(30), || {
-            let peers = cluster.ctl_json(&["bgp", "peers", "--node", "n3"])?.to_string();
-            Ok(if down(&peers) { Seen::NotYet(peers) } else { Seen::Holds("established".to_owned()) })
+            let peers = cluster
+                .ctl_json(&["bgp", "peers", "--node", "n3"])?
+                .to_string();
+            Ok(if down(&peers) {
+                Seen::NotYet(peers)
+            } else {
+                Seen::Holds("established".to_owned())
+            })
         })
     });
     Ok(())
 }
 
 fn reason(peers: &str) -> String {
-    let after = peers.split("\"reason\":\"").find(|part| part.contains("65999"));
-    after.and_then(|part| part.split('"').next()).unwrap_or("shown").to_owned()
+    let after = peers
+        .split("\"reason\":\"")
+        .find(|part| part.contains("65999"));
+    after
+        .and_then(|part| part.split('"').next())
+        .unwrap_or("shown")
+        .to_owned()
 }

@@ -43,14 +43,23 @@ impl Report {
 
     /// Shows output of a real tool, indented.
     pub(crate) fn show(&self, output: &str) {
-        output.trim_end().lines().for_each(|line| println!("        | {line}"));
+        output
+            .trim_end()
+            .lines()
+            .for_each(|line| println!("        | {line}"));
     }
 
     /// The last line, and the exit code that says the same.
     pub(crate) fn close(self) -> ExitCode {
-        self.failed.iter().for_each(|what| println!("failed: {what}"));
+        self.failed
+            .iter()
+            .for_each(|what| println!("failed: {what}"));
         println!("\n{} passed, {} failed", self.passed, self.failed.len());
-        if self.failed.is_empty() && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.failed.is_empty() && self.passed > 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -10,18 +10,33 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let blocks = blocks(cluster)?;
     report.check("every node owns a block of each family", || {
         for node in lab.nodes() {
-            let own = blocks.iter().filter(|(_, owner)| *owner == node.name).count();
+            let own = blocks
+                .iter()
+                .filter(|(_, owner)| *owner == node.name)
+                .count();
             ensure!(own >= 2, "{} owns {own} blocks", node.name);
         }
-        Ok(blocks.iter().map(|(cidr, node)| format!("{cidr} on {node}")).collect::<Vec<_>>().join(", "))
+        Ok(blocks
+            .iter()
+            .map(|(cidr, node)| format!("{cidr} on {node}"))
+            .collect::<Vec<_>>()
+            .join(", "))
     });
     report.check("BIRD (tor1) holds one route a block", || {
         wait_until("tor1 holds every block", Duration::from_secs(20), || {
             let table = lab.birdc("tor1", "show route")?;
-            let missing = blocks.iter().find(|(cidr, _)| table.lines().filter(|l| l.split_whitespace().next() == Some(cidr.as_str())).count() != 1);
+            let missing = blocks.iter().find(|(cidr, _)| {
+                table
+                    .lines()
+                    .filter(|l| l.split_whitespace().next() == Some(cidr.as_str()))
+                    .count()
+                    != 1
+            });
             Ok(match missing {
                 None => Seen::Holds(format!("{} blocks", blocks.len())),
-                Some((cidr, node)) => Seen::NotYet(format!("{cidr} of {node} is not there once:\n{table}")),
+                Some((cidr, node)) => {
+                    Seen::NotYet(format!("{cidr} of {node} is not there once:\n{table}"))
+                }
             })
         })
     });
@@ -35,7 +50,9 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
             let missing = blocks.iter().find(|(cidr, _)| !routes.contains(cidr));
             Ok(match missing {
                 None => Seen::Holds(format!("{} blocks", blocks.len())),
-                Some((cidr, node)) => Seen::NotYet(format!("{cidr} of {node} is missing among {routes:?}")),
+                Some((cidr, node)) => {
+                    Seen::NotYet(format!("{cidr} of {node} is missing among {routes:?}"))
+                }
             })
         })
     });
@@ -53,8 +70,16 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
     report.check("every session is established", || {
         let peers = cluster.ctl_json(&["bgp", "peers"])?;
         let text = peers.to_string();
-        ensure!(!text.contains("\"Idle\"") && !text.contains("\"Active\"") && text.contains("Established"), "{text}");
-        Ok(format!("{} sessions", text.matches("\"Established\"").count()))
+        ensure!(
+            !text.contains("\"Idle\"")
+                && !text.contains("\"Active\"")
+                && text.contains("Established"),
+            "{text}"
+        );
+        Ok(format!(
+            "{} sessions",
+            text.matches("\"Established\"").count()
+        ))
     });
     report.show(&cluster.ctl(&["bgp", "peers"])?);
     report.show(&cluster.ctl(&["bgp", "routes", "--node", "n1"])?);
@@ -63,12 +88,27 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
 
 /// Every block and its owner.
 pub(crate) fn blocks(cluster: &Cluster) -> Result<Vec<(String, String)>> {
-    let list = cluster.lab.kubectl_json(&["get", "ipblocks", "-o", "json"])?;
-    let of = |item: &serde_json::Value| Some((item["spec"]["cidr"].as_str()?.to_owned(), item["spec"]["nodeName"].as_str()?.to_owned()));
-    list["items"].as_array().into_iter().flatten().map(|item| of(item).context("an IPBlock without cidr or nodeName")).collect()
+    let list = cluster
+        .lab
+        .kubectl_json(&["get", "ipblocks", "-o", "json"])?;
+    let of = |item: &serde_json::Value| {
+        Some((
+            item["spec"]["cidr"].as_str()?.to_owned(),
+            item["spec"]["nodeName"].as_str()?.to_owned(),
+        ))
+    };
+    list["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|item| of(item).context("an IPBlock without cidr or nodeName"))
+        .collect()
 }
 
 fn keys(json: &str) -> Result<Vec<String>> {
     let table: serde_json::Value = serde_json::from_str(json).context("vtysh printed no JSON")?;
-    Ok(table["routes"].as_object().map(|r| r.keys().cloned().collect()).unwrap_or_default())
+    Ok(table["routes"]
+        .as_object()
+        .map(|r| r.keys().cloned().collect())
+        .unwrap_or_default())
 }

@@ -14,17 +14,43 @@ use std::{
 pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let lab = &cluster.lab;
     let service = lab.kubectl_json(&["get", "service", "-n", "demo", "c", "-o", "json"])?;
-    let addresses: Vec<IpAddr> = service["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(|a| a.as_str()?.parse().ok()).collect();
+    let addresses: Vec<IpAddr> = service["spec"]["clusterIPs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|a| a.as_str()?.parse().ok())
+        .collect();
     for v4 in FAMILIES {
-        let address = *addresses.iter().find(|a| a.is_ipv4() == v4).context("the service lacks a family")?;
-        report.check(&format!("{} pod a1 to service c by ClusterIP {address}", family(v4)), || {
-            let host = get(lab, "pod:demo/a1", SocketAddr::new(address, 80), "/hostname", Duration::from_secs(3))?;
-            ensure!(host == "c", "`{host}` answered");
-            Ok("pod c answered".to_owned())
-        });
+        let address = *addresses
+            .iter()
+            .find(|a| a.is_ipv4() == v4)
+            .context("the service lacks a family")?;
+        report.check(
+            &format!("{} pod a1 to service c by ClusterIP {address}", family(v4)),
+            || {
+                let host = get(
+                    lab,
+                    "pod:demo/a1",
+                    SocketAddr::new(address, 80),
+                    "/hostname",
+                    Duration::from_secs(3),
+                )?;
+                ensure!(host == "c", "`{host}` answered");
+                Ok("pod c answered".to_owned())
+            },
+        );
     }
     report.check("pod a1 to c.demo.svc.cluster.local by name", || {
-        lab.pod_exec("demo", "a1", &["/agnhost", "connect", "--timeout=5s", "c.demo.svc.cluster.local:80"])?;
+        lab.pod_exec(
+            "demo",
+            "a1",
+            &[
+                "/agnhost",
+                "connect",
+                "--timeout=5s",
+                "c.demo.svc.cluster.local:80",
+            ],
+        )?;
         Ok("resolved by CoreDNS and connected".to_owned())
     });
     Ok(())

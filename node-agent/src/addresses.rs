@@ -1,0 +1,453 @@
+//! The addresses' task: owns the allocator, answers ADD and DEL from memory, and keeps the node's blocks at the API server.
+//!
+//! ```text
+//!  CNI server ──Request (mpsc)──► ┌───────────┐ ──Blocks──► engine
+//!  IPBlock watch ──Change (mpsc)► │ addresses │ ──Vec<Address> (watch)──► margayctl
+//!  Plan (watch: pools, UID)  ───► └─────┬─────┘
+//!                                  one Job at a time: claim, publish, release ──► API server
+//! ```
+//! An ADD waits for the API server only while this node owns no free address; the next block is claimed before the last one is full.
+
+mod job;
+
+use crate::{
+    engine::{Change, Event, Plan},
+    health::{Heartbeat, Metrics},
+};
+use ipnetwork::IpNetwork;
+use job::{Done, Job};
+use margay_bgp::Family;
+use margay_ipam::{Allocator, Attachment, AttachmentKey, Block, Claimant, Refusal};
+use margay_proto::{crd::IPBlock, rpc::agent::Address};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Published writes of allocations are this far apart at least, so that a burst of pods is one write a block.
+const PUBLISH_EVERY: Duration = Duration::from_secs(2);
+/// How long an ADD waits for a block to be claimed before the runtime is told to try again.
+const CLAIM_WAIT: Duration = Duration::from_millis(2500);
+
+/// Why no address was given.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAddress {
+    /// The pools say no.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// A block is being claimed.
+    #[error("this node owns no free address and is claiming a block{0}")]
+    Claiming(String),
+    /// The agent is ending.
+    #[error("the agent is ending; its successor will serve this")]
+    Ending,
+}
+
+#[derive(Debug)]
+enum Request {
+    Allocate(
+        Box<Attachment>,
+        oneshot::Sender<Result<Attachment, NoAddress>>,
+    ),
+    Release(AttachmentKey, oneshot::Sender<()>),
+}
+
+/// To the task.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Handle {
+    /// Addresses for `attachment`, one of every family that has a pool; the same again for an attachment that has them.
+    ///
+    /// # Errors
+    /// When there is none, or none yet.
+    pub async fn allocate(&self, attachment: Attachment) -> Result<Attachment, NoAddress> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::Allocate(Box::new(attachment), reply))
+            .await
+            .map_err(|_| NoAddress::Ending)?;
+        match tokio::time::timeout(CLAIM_WAIT, answer).await {
+            Ok(answer) => answer.map_err(|_| NoAddress::Ending)?,
+            Err(_) => Err(NoAddress::Claiming(
+                ": the API server has not answered yet".to_owned(),
+            )),
+        }
+    }
+
+    /// Frees what an attachment holds; one that holds nothing is fine.
+    ///
+    /// # Errors
+    /// When the agent is ending.
+    pub async fn release(&self, key: AttachmentKey) -> Result<(), NoAddress> {
+        let (reply, done) = oneshot::channel();
+        self.requests
+            .send(Request::Release(key, reply))
+            .await
+            .map_err(|_| NoAddress::Ending)?;
+        done.await.map_err(|_| NoAddress::Ending)
+    }
+}
+
+/// What the task starts from and works with.
+pub struct Start {
+    /// This node.
+    pub node: String,
+    /// Blocks kept on disk.
+    pub blocks: Vec<Block>,
+    /// Attachments recorded in /run.
+    pub attachments: Vec<Attachment>,
+    /// Pools, labels, node UID.
+    pub plans: watch::Receiver<Arc<Plan>>,
+    /// Own `IPBlock`s.
+    pub watched: mpsc::Receiver<Change<IPBlock>>,
+    /// For the API server.
+    pub store: crate::blocks::KubeStore,
+    /// Told of block changes.
+    pub engine: mpsc::Sender<Event>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+type Running = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// The task's state.
+pub struct Addresses {
+    start: Start,
+    requests: mpsc::Receiver<Request>,
+    shown: watch::Sender<Arc<Vec<Address>>>,
+    allocator: Allocator,
+    epoch: Instant,
+    synced: bool,
+    waiting: VecDeque<(
+        Box<Attachment>,
+        oneshot::Sender<Result<Attachment, NoAddress>>,
+    )>,
+    dirty: BTreeSet<IpNetwork>,
+    lost: VecDeque<Block>,
+    /// After an error of the API server.
+    not_before: Instant,
+    /// After a publication.
+    publish_after: Instant,
+    last_error: String,
+}
+
+impl std::fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Addresses")
+            .field("allocator", &self.allocator)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Addresses {
+    /// The task, its handle, and the addresses in use for who shows them.
+    pub fn new(start: Start) -> (Self, Handle, watch::Receiver<Arc<Vec<Address>>>) {
+        let (requests, receiver) = mpsc::channel(256);
+        let (shown, show) = watch::channel(Arc::default());
+        let mut allocator = Allocator::new();
+        start
+            .blocks
+            .iter()
+            .for_each(|block| allocator.add_block(block.clone()));
+        let adoption = allocator.adopt(start.attachments.iter().cloned());
+        for conflict in &adoption.conflicts {
+            tracing::error!(pod = %conflict.pod, namespace = %conflict.namespace, addresses = ?conflict.addresses, "two attachments hold one address; the second is not served");
+        }
+        let now = Instant::now();
+        let this = Self {
+            start,
+            requests: receiver,
+            shown,
+            allocator,
+            epoch: now,
+            synced: false,
+            waiting: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            lost: VecDeque::new(),
+            not_before: now,
+            publish_after: now,
+            last_error: String::new(),
+        };
+        (this, Handle { requests }, show)
+    }
+
+    /// Serves until cancelled.
+    ///
+    /// # Errors
+    /// None today; the signature is that of every task.
+    pub async fn run(
+        mut self,
+        heartbeat: Heartbeat,
+        cancel: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut running: Option<Running> = None;
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        self.show();
+        loop {
+            if running.is_none() {
+                running = self.next_job().map(|job| -> Running {
+                    Box::pin(job.run(self.start.store.clone(), self.claimant()))
+                });
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                Some(request) = self.requests.recv() => self.serve(request),
+                Some(change) = self.start.watched.recv() => self.observe(change).await,
+                Ok(()) = self.start.plans.changed() => self.pools(),
+                done = async { match running.as_mut() { Some(job) => job.await, None => std::future::pending().await } } => {
+                    running = None;
+                    self.finish(done).await;
+                }
+                _ = tick.tick() => heartbeat.beat(),
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    fn claimant(&self) -> Claimant {
+        let plan = self.start.plans.borrow();
+        Claimant {
+            node: self.start.node.clone(),
+            uid: plan
+                .identity
+                .as_ref()
+                .map(|i| i.node_uid.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Allocate(attachment, reply) => {
+                self.waiting.push_back((attachment, reply));
+                self.answer();
+            }
+            Request::Release(key, reply) => {
+                let now = self.now();
+                if let Some(freed) = self.allocator.release(&key, now) {
+                    self.touch(&freed);
+                }
+                // The caller may have gone: the release stands all the same.
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    /// Answers every waiting ADD that can be; the others keep waiting for a block.
+    fn answer(&mut self) {
+        let families = self.allocator.families();
+        for (attachment, reply) in std::mem::take(&mut self.waiting) {
+            if reply.is_closed() {
+                continue;
+            }
+            let now = self.now();
+            let answer = match self
+                .allocator
+                .allocate((*attachment).clone(), &families, now)
+            {
+                Ok(held) => Ok(held.clone()),
+                Err(Refusal::NeedBlock(_)) => {
+                    self.waiting.push_back((attachment, reply));
+                    continue;
+                }
+                Err(refusal) => Err(refusal.into()),
+            };
+            if let Ok(held) = &answer {
+                self.touch(held);
+            }
+            if let Err(Ok(unclaimed)) = reply.send(answer) {
+                // The caller gave up between the two lines: nobody holds this address.
+                self.allocator.release(&unclaimed.key, now);
+                self.touch(&unclaimed);
+            }
+        }
+    }
+
+    /// Notes that the blocks of these addresses have something to publish.
+    fn touch(&mut self, attachment: &Attachment) {
+        let blocks = attachment
+            .addresses
+            .iter()
+            .filter_map(|a| self.allocator.block_of(*a))
+            .map(|b| b.cidr);
+        self.dirty.extend(blocks);
+        self.show();
+    }
+
+    fn pools(&mut self) {
+        let plan = self.start.plans.borrow_and_update().clone();
+        if let Some(pools) = &plan.pools {
+            let parsed = pools
+                .iter()
+                .filter_map(|p| margay_ipam::Pool::try_from(p).ok());
+            self.allocator.set_pools(parsed, &plan.labels);
+        }
+        self.answer();
+    }
+
+    async fn observe(&mut self, change: Change<IPBlock>) {
+        match change {
+            Change::Reset(all) => {
+                let listed: Vec<Block> =
+                    all.iter().filter_map(|b| Block::try_from(b).ok()).collect();
+                let gone: Vec<Block> = self
+                    .allocator
+                    .blocks()
+                    .filter(|b| listed.iter().all(|l| l.cidr != b.cidr))
+                    .cloned()
+                    .collect();
+                gone.into_iter().for_each(|b| self.removed(b));
+                // Re-stamps the node's UID and clears what a crash left unpublished.
+                self.dirty.extend(listed.iter().map(|b| b.cidr));
+                listed.into_iter().for_each(|b| self.allocator.add_block(b));
+                self.synced = true;
+            }
+            Change::Apply(block) => {
+                if let Ok(block) = Block::try_from(&block) {
+                    self.allocator.add_block(block);
+                }
+            }
+            Change::Delete(block) => {
+                if let Ok(block) = Block::try_from(&block) {
+                    self.removed(block);
+                }
+            }
+        }
+        self.answer();
+        self.tell_engine().await;
+    }
+
+    /// A block of ours was deleted by somebody. With pods in it, it is claimed back before anybody else may.
+    fn removed(&mut self, block: Block) {
+        if self.allocator.remove_block(block.cidr).is_empty() {
+            return;
+        }
+        tracing::warn!(block = %block.cidr, "this IPBlock was deleted while pods hold addresses of it; claiming it back");
+        self.lost.push_back(block);
+    }
+
+    fn next_job(&mut self) -> Option<Job> {
+        let now = self.now();
+        if !self.synced || self.claimant().uid.is_empty() || Instant::now() < self.not_before {
+            return None;
+        }
+        if let Some(block) = self.lost.pop_front() {
+            return Some(Job::Reclaim(block));
+        }
+        if let Some(request) = self.allocator.wants_block(now) {
+            return Some(Job::Claim(request));
+        }
+        if let Some(block) = self.allocator.surplus(now)
+            && self.allocator.begin_release(block.cidr, now)
+        {
+            return Some(Job::Release(block.cidr));
+        }
+        if Instant::now() < self.publish_after {
+            return None;
+        }
+        let cidr = self.dirty.pop_first()?;
+        Some(Job::Publish(cidr, self.allocator.published(cidr)))
+    }
+
+    async fn finish(&mut self, done: Done) {
+        let mut pause = Duration::ZERO;
+        match done {
+            Done::Claimed(Ok(Some(block)), _) => {
+                tracing::info!(block = %block.cidr, pool = %block.pool, "claimed a block");
+                self.allocator.add_block(block);
+                self.last_error.clear();
+            }
+            Done::Claimed(Ok(None), pools) => {
+                let now = self.now();
+                self.allocator.set_exhausted(pools, now);
+            }
+            Done::Claimed(Err(error), _) => {
+                pause = Duration::from_secs(1);
+                self.failed(&error.to_string());
+            }
+            Done::Reclaimed(Ok(true), block) => self.allocator.add_block(block),
+            Done::Reclaimed(Ok(false), block) => {
+                tracing::error!(block = %block.cidr, "another node claimed this block while pods of this node hold addresses of it")
+            }
+            Done::Reclaimed(Err(error), block) => {
+                pause = Duration::from_secs(1);
+                self.lost.push_back(block);
+                self.failed(&error.to_string());
+            }
+            Done::Released(Ok(()), cidr) => {
+                tracing::info!(block = %cidr, "released an idle block");
+                self.allocator.remove_block(cidr);
+            }
+            Done::Released(Err(error), cidr) => {
+                pause = Duration::from_secs(5);
+                self.allocator.cancel_release(cidr);
+                self.failed(&error.to_string());
+            }
+            Done::Published(Ok(true), _) => self.publish_after = Instant::now() + PUBLISH_EVERY,
+            Done::Published(Ok(false), cidr) => {
+                tracing::warn!(block = %cidr, "this IPBlock belongs to another node now")
+            }
+            Done::Published(Err(error), cidr) => {
+                self.publish_after = Instant::now() + PUBLISH_EVERY;
+                self.dirty.insert(cidr);
+                self.failed(&error.to_string());
+            }
+        }
+        self.not_before = Instant::now() + pause;
+        self.answer();
+        self.tell_engine().await;
+    }
+
+    fn failed(&mut self, error: &str) {
+        if self.last_error != error {
+            tracing::warn!(
+                error,
+                "the API server did not take a change of this node's blocks, trying again"
+            );
+            self.last_error = error.to_owned();
+        }
+    }
+
+    async fn tell_engine(&self) {
+        let blocks = self.allocator.blocks().cloned().collect();
+        // The engine ending is the agent ending.
+        let _ = self.start.engine.send(Event::Blocks(blocks)).await;
+    }
+
+    fn show(&self) {
+        let row = |attachment: &Attachment| -> Vec<Address> {
+            let one = |address: &std::net::IpAddr| Address {
+                address: address.to_string(),
+                block: self
+                    .allocator
+                    .block_of(*address)
+                    .map(|b| b.cidr.to_string())
+                    .unwrap_or_default(),
+                namespace: attachment.namespace.clone(),
+                pod: attachment.pod.clone(),
+                container_id: attachment.key.container_id.clone(),
+                ifname: attachment.key.ifname.clone(),
+            };
+            attachment.addresses.iter().map(one).collect()
+        };
+        let all: Vec<Address> = self.allocator.attachments().flat_map(row).collect();
+        for (family, v4) in [(Family::Ipv4Unicast, true), (Family::Ipv6Unicast, false)] {
+            let held = self.allocator.attachments().flat_map(|a| &a.addresses);
+            self.start
+                .metrics
+                .allocated_addresses(family, held.filter(|a| a.is_ipv4() == v4).count());
+        }
+        self.shown.send_replace(Arc::new(all));
+    }
+}

@@ -1,0 +1,49 @@
+//! What the task asks of the API server, one job at a time.
+
+use ipnetwork::IpNetwork;
+use margay_ipam::{Block, ClaimRequest, Claimant, Outcome, Store, StoreError};
+use margay_proto::crd::Allocation;
+
+/// One exchange with the API server.
+#[derive(Debug)]
+pub(super) enum Job {
+    Claim(ClaimRequest),
+    Reclaim(Block),
+    Release(IpNetwork),
+    Publish(IpNetwork, Vec<Allocation>),
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// The block, or none when all of the pools named are full.
+    Claimed(Result<Option<Block>, StoreError>, Vec<String>),
+    /// Whether it is ours again.
+    Reclaimed(Result<bool, StoreError>, Block),
+    Released(Result<(), StoreError>, IpNetwork),
+    /// Whether it is still ours.
+    Published(Result<bool, StoreError>, IpNetwork),
+}
+
+impl Job {
+    pub(super) async fn run(self, store: impl Store + Sync, claimant: Claimant) -> Done {
+        match self {
+            Self::Claim(request) => {
+                let pools = request.pools.iter().map(|p| p.name.clone()).collect();
+                Done::Claimed(margay_ipam::claim(&store, &claimant, &request).await, pools)
+            }
+            Self::Reclaim(block) => {
+                let outcome =
+                    margay_ipam::claim_exactly(&store, &claimant, &block.pool, block.cidr).await;
+                Done::Reclaimed(outcome.map(|o| matches!(o, Outcome::Done(_))), block)
+            }
+            Self::Release(cidr) => {
+                Done::Released(margay_ipam::release(&store, &claimant, cidr).await, cidr)
+            }
+            Self::Publish(cidr, allocations) => {
+                let outcome = margay_ipam::publish(&store, &claimant, cidr, &allocations).await;
+                Done::Published(outcome.map(|o| matches!(o, Outcome::Done(()))), cidr)
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The CNI server: the verbs, the attachments' records, and what the runtime finds in its folders.
+
+pub mod conflist;
+mod records;
+pub mod server;
+
+pub use records::{Records, link_name};

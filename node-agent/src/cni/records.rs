@@ -1,0 +1,112 @@
+//! Attachments: one record a container and interface, one file each in /run so that a reboot clears them.
+//!
+//! The record is written before any link is made and removed after it is gone, so that an agent killed between two lines finds at its next
+//! start what it has to finish or to undo.
+
+use margay_ipam::{Attachment, AttachmentKey};
+use margay_proto::names;
+use std::{io::Write, path::PathBuf};
+
+/// Name of the host side link of an attachment.
+pub fn link_name(key: &AttachmentKey) -> String {
+    names::link_name(&key.container_id, &key.ifname)
+}
+
+/// The folder of records.
+#[derive(Clone, Debug)]
+pub struct Records {
+    folder: PathBuf,
+}
+
+impl Records {
+    /// Opens (and makes) the folder.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(folder: impl Into<PathBuf>) -> std::io::Result<Self> {
+        let folder = folder.into();
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self { folder })
+    }
+
+    /// Every readable record. One that is torn is removed: its write did not finish, so no link was made for it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn load(&self) -> std::io::Result<Vec<Attachment>> {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            match std::fs::read(&path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            {
+                Some(attachment) => all.push(attachment),
+                None => {
+                    tracing::warn!(path = %path.display(), "unreadable attachment record removed");
+                    std::fs::remove_file(&path)?;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Writes a record so that it is there whole or not at all.
+    ///
+    /// # Errors
+    /// When the file system refuses (full, read-only).
+    pub fn put(&self, attachment: &Attachment) -> std::io::Result<()> {
+        let path = self.path(&attachment.key);
+        let partial = path.with_extension("partial");
+        let mut file = std::fs::File::create(&partial)?;
+        file.write_all(&serde_json::to_vec(attachment)?)?;
+        std::fs::rename(partial, path)
+    }
+
+    /// Removes a record; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn remove(&self, key: &AttachmentKey) -> std::io::Result<()> {
+        match std::fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The link name is a hash of both, has no separator in it, and is what the kernel object is called too.
+    fn path(&self, key: &AttachmentKey) -> PathBuf {
+        self.folder.join(format!("{}.json", link_name(key)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use margay_ipam::Netns;
+
+    #[test]
+    fn records_come_back_and_go() {
+        let attachment = Attachment {
+            key: AttachmentKey::new("c1", "eth0"),
+            namespace: "default".into(),
+            pod: "a".into(),
+            uid: "u".into(),
+            netns: Netns {
+                path: "/proc/self/ns/net".into(),
+                device: 4,
+                inode: 5,
+            },
+            addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        };
+        let folder = std::env::temp_dir().join(format!("margay-records-{}", std::process::id()));
+        let records = Records::open(&folder).unwrap();
+        records.put(&attachment).unwrap();
+        std::fs::write(folder.join("mgytorn.json"), b"{\"containerId\":").unwrap();
+        assert_eq!(records.load().unwrap(), vec![attachment.clone()]);
+        records.remove(&attachment.key).unwrap();
+        records.remove(&attachment.key).unwrap();
+        assert!(records.load().unwrap().is_empty());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

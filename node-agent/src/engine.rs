@@ -1,0 +1,478 @@
+//! Events in, a plan out: everything that has an opinion about this node, synchronous, without IO.
+//!
+//! ```text
+//! watches ──┐                       ┌─► kernel  (routes, nftables)
+//! CNI     ──┼─► Event ─► Engine ─► Plan ─► speaker (peers, origins, next hops)
+//! speaker ──┤   (mpsc)            (watch)─► ipam    (pools)
+//! kernel  ──┘                       └─► report  (BGPNode, NodeState)
+//! ```
+//! The plan is a function of the current state, never of history (invariant 3): [`Engine::plan`] computes it whole from what the engine holds.
+
+mod event;
+mod identity;
+mod inputs;
+mod learned;
+mod peers;
+mod plan;
+mod pods;
+mod selector;
+#[cfg(test)]
+mod tests;
+
+pub use event::{Change, Event, PodIdentity};
+pub use identity::{Identity, Missing};
+pub use inputs::Inputs;
+pub use plan::Plan;
+
+use crate::{
+    cni::link_name,
+    kernel::{
+        route::{Route, RouteSet, Target},
+        underlay::Snapshot,
+    },
+    speaker::{Desired, Learned},
+};
+use ipnetwork::IpNetwork;
+use margay_bgp::{Asn, Families, Origination, SpeakerConfig};
+use margay_ipam::{Attachment, Block, Family, Pool};
+use margay_policy::{Endpoint, Index, Masquerade, table::Ifname};
+use margay_proto::crd::IPPool;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+/// What an engine starts from: what the node itself remembers.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// This node's name.
+    pub node: String,
+    /// Objects kept on disk; empty on a new node.
+    pub inputs: Inputs,
+    /// Blocks kept on disk; none on a new node.
+    pub blocks: Option<Vec<Block>>,
+    /// Attachments recorded in /run.
+    pub attachments: Vec<Attachment>,
+    /// The families whose routes of an earlier agent are still in the kernel: what the F bits say. Any means that this is a restart (R bit).
+    pub forwarding: Families,
+}
+
+/// The one owner of the node's state.
+#[derive(Debug)]
+pub struct Engine {
+    node: String,
+    inputs: Inputs,
+    attachments: BTreeMap<String, Attachment>,
+    blocks: Option<Vec<Block>>,
+    underlay: Option<Arc<Snapshot>>,
+    learned: Arc<Learned>,
+    next_hops: Arc<BTreeSet<IpAddr>>,
+    forwarding: Families,
+    index: Index,
+    pods: pods::LocalPods,
+    synced: BTreeSet<&'static str>,
+    generation: u64,
+}
+
+/// The kinds that must have been listed before policy may be written.
+const POLICY_KINDS: [&str; 3] = ["Pod", "Namespace", "NetworkPolicy"];
+/// The kinds that the BGP half follows from, unless they were kept on disk.
+const ROUTING_KINDS: [&str; 6] = [
+    "Node",
+    "IPPool",
+    "BGPConfiguration",
+    "BGPPeer",
+    "BGPNode",
+    "NodeConfig",
+];
+
+impl Engine {
+    /// An engine that remembers `start`.
+    pub fn new(start: Start) -> Self {
+        let mut engine = Self {
+            node: start.node,
+            inputs: start.inputs,
+            attachments: BTreeMap::new(),
+            blocks: start.blocks,
+            underlay: None,
+            learned: Arc::default(),
+            next_hops: Arc::default(),
+            forwarding: start.forwarding,
+            index: Index::default(),
+            pods: pods::LocalPods::default(),
+            synced: BTreeSet::new(),
+            generation: 0,
+        };
+        start.attachments.into_iter().for_each(|a| engine.attach(a));
+        engine
+    }
+
+    /// Takes in one event. True when the plan may have changed.
+    pub fn handle(&mut self, event: Event) -> bool {
+        match event {
+            Event::Nodes(change) => {
+                self.object("Node", |i, c| inputs::apply(&mut i.nodes, c), change)
+            }
+            Event::Pools(change) => {
+                self.object("IPPool", |i, c| inputs::apply(&mut i.pools, c), change)
+            }
+            Event::Configurations(change) => self.object(
+                "BGPConfiguration",
+                |i, c| inputs::apply(&mut i.configurations, c),
+                change,
+            ),
+            Event::Peers(change) => {
+                self.object("BGPPeer", |i, c| inputs::apply(&mut i.peers, c), change)
+            }
+            Event::BgpNodes(change) => {
+                self.object("BGPNode", |i, c| inputs::apply(&mut i.bgp_nodes, c), change)
+            }
+            Event::NodeConfigs(change) => self.object(
+                "NodeConfig",
+                |i, c| inputs::apply(&mut i.node_configs, c),
+                change,
+            ),
+            Event::Pods(change) => self.policy_pods(change),
+            Event::Namespaces(change) => {
+                let first = self.synced(&change, "Namespace");
+                match change {
+                    Change::Reset(all) => self.index.replace_namespaces(&all),
+                    Change::Apply(namespace) => self.index.apply_namespace(&namespace),
+                    Change::Delete(namespace) => self
+                        .index
+                        .delete_namespace(namespace.metadata.name.as_deref().unwrap_or_default()),
+                }
+                first || self.policy_synced()
+            }
+            Event::Policies(change) => {
+                let first = self.synced(&change, "NetworkPolicy");
+                match change {
+                    Change::Reset(all) => self.index.replace_policies(&all),
+                    Change::Apply(policy) => self.index.apply_policy(&policy),
+                    Change::Delete(policy) => {
+                        let metadata = &policy.metadata;
+                        self.index.delete_policy(
+                            metadata.namespace.as_deref().unwrap_or_default(),
+                            metadata.name.as_deref().unwrap_or_default(),
+                        );
+                    }
+                }
+                first || self.policy_synced()
+            }
+            Event::Attach(attachment, reply) => {
+                self.attach(*attachment);
+                // The next plan is the first that holds it. A caller that gave up takes care of its own undo.
+                let _ = reply.send(self.generation + 1);
+                true
+            }
+            Event::Detach { link, reply } => {
+                self.attachments.remove(&link);
+                if let Ok(link) = Ifname::try_from(link.as_str()) {
+                    self.index.remove_endpoint(link);
+                }
+                let _ = reply.send(self.generation + 1);
+                true
+            }
+            Event::AwaitPod { identity, reply } => {
+                self.pods.wait(identity, reply);
+                false
+            }
+            Event::Blocks(blocks) => replaced(&mut self.blocks, Some(blocks)),
+            Event::Learned(learned) => {
+                self.learned = learned;
+                true
+            }
+            Event::NextHops(next_hops) => replaced(&mut self.next_hops, next_hops),
+            Event::Underlay(snapshot) => {
+                self.underlay = Some(snapshot);
+                true
+            }
+        }
+    }
+
+    /// The objects as they are to be kept on disk; none before they were all listed.
+    pub fn last_known(&self) -> Option<crate::state::LastKnown> {
+        let blocks = self.blocks.clone()?;
+        self.routing_listed().then(|| crate::state::LastKnown {
+            inputs: self.inputs.clone(),
+            blocks,
+        })
+    }
+
+    /// The attachments, for who shows or publishes them.
+    pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        self.attachments.values()
+    }
+
+    /// The desired state as of now.
+    pub fn plan(&mut self) -> Plan {
+        self.generation += 1;
+        let identity = Identity::of(&self.inputs, &self.node);
+        let mut faults: Vec<String> = identity
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+            .into_iter()
+            .collect();
+        let identity = identity.ok();
+        let speaker = identity
+            .as_ref()
+            .map(|i| self.desired(i, &mut faults))
+            .unwrap_or_default();
+        self.mask(identity.as_ref());
+        faults.extend(self.index.problems().iter().map(ToString::to_string));
+        let routes = identity.as_ref().and_then(|i| self.routes(i));
+        let mtu = identity.as_ref().map_or(1500, |i| self.mtu(i));
+        Plan {
+            generation: self.generation,
+            routes: routes.map(Arc::new),
+            keep_learned: !self.learned.deferral_ended,
+            table: self.policy_synced().then(|| Arc::new(self.index.table())),
+            speaker: Arc::new(speaker),
+            pools: self
+                .synced
+                .contains("IPPool")
+                .then(|| Arc::new(self.inputs.pools.values().cloned().collect())),
+            labels: self.labels(),
+            not_ready: self.not_ready(&faults),
+            identity,
+            faults,
+            mtu,
+        }
+    }
+
+    fn object<K>(
+        &mut self,
+        kind: &'static str,
+        apply: fn(&mut Inputs, Change<K>) -> bool,
+        change: Change<K>,
+    ) -> bool {
+        let first = self.synced(&change, kind);
+        apply(&mut self.inputs, change) || first
+    }
+
+    /// Notes that `kind` was listed; true the first time.
+    fn synced<K>(&mut self, change: &Change<K>, kind: &'static str) -> bool {
+        matches!(change, Change::Reset(_)) && self.synced.insert(kind)
+    }
+
+    fn policy_synced(&self) -> bool {
+        POLICY_KINDS.iter().all(|kind| self.synced.contains(kind))
+    }
+
+    fn routing_listed(&self) -> bool {
+        ROUTING_KINDS.iter().all(|kind| self.synced.contains(kind))
+    }
+
+    fn waiting(&self) -> Vec<String> {
+        let kinds = POLICY_KINDS
+            .iter()
+            .chain(&ROUTING_KINDS)
+            .filter(|kind| !self.synced.contains(*kind));
+        let mut waiting: Vec<String> = kinds
+            .map(|kind| format!("the list of {kind}s from the API server"))
+            .collect();
+        if self.blocks.is_none() {
+            waiting.push("the list of this node's IPBlocks".to_owned());
+        }
+        if self.underlay.is_none() {
+            waiting.push("the kernel's links and addresses".to_owned());
+        }
+        waiting
+    }
+
+    fn not_ready(&self, faults: &[String]) -> Option<String> {
+        let waiting = self.waiting();
+        if !waiting.is_empty() {
+            return Some(format!("waiting for {}", waiting.join(", ")));
+        }
+        if Identity::of(&self.inputs, &self.node).is_err() {
+            return faults.first().cloned();
+        }
+        let labels = self.labels();
+        let claimable = self
+            .inputs
+            .pools
+            .values()
+            .filter_map(|p| Pool::try_from(p).ok())
+            .filter(|p| p.claimable(&labels));
+        let families: BTreeSet<Family> = claimable.map(|p| p.family()).collect();
+        if families.is_empty() {
+            return Some(
+                "no IPPool is active for this node; `margayctl pool list` says why".to_owned(),
+            );
+        }
+        let owned = |family: &Family| {
+            self.blocks
+                .iter()
+                .flatten()
+                .any(|b| Family::of(b.cidr) == *family)
+        };
+        families
+            .iter()
+            .find(|f| !owned(f))
+            .map(|f| format!("claiming the first {f} block"))
+    }
+
+    fn policy_pods(&mut self, change: Change<margay_proto::slim::Pod>) -> bool {
+        let first = self.synced(&change, "Pod");
+        match change {
+            Change::Reset(all) => {
+                self.pods.replace(&all, &self.node);
+                self.index.replace_pods(&all);
+            }
+            Change::Apply(pod) => {
+                self.pods.apply(&pod, &self.node);
+                self.index.apply_pod(&pod);
+            }
+            Change::Delete(pod) => {
+                self.pods.delete(&pod);
+                let metadata = &pod.metadata;
+                self.index.delete_pod(
+                    metadata.namespace.as_deref().unwrap_or_default(),
+                    metadata.name.as_deref().unwrap_or_default(),
+                    metadata.uid.as_deref().unwrap_or_default(),
+                );
+            }
+        }
+        first || self.policy_synced()
+    }
+
+    fn attach(&mut self, attachment: Attachment) {
+        let link = link_name(&attachment.key);
+        // A link whose name the kernel would refuse has no packets.
+        if let Ok(link) = Ifname::try_from(link.as_str()) {
+            self.index.set_endpoint(Endpoint {
+                link,
+                namespace: attachment.namespace.clone(),
+                name: attachment.pod.clone(),
+                uid: attachment.uid.clone(),
+                addresses: attachment.addresses.iter().copied().collect(),
+            });
+        }
+        self.attachments.insert(link, attachment);
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        self.inputs
+            .nodes
+            .get(&self.node)
+            .and_then(|n| n.metadata.labels.clone())
+            .unwrap_or_default()
+    }
+
+    /// What pods may reach without translation, and what the node translates to.
+    fn mask(&mut self, identity: Option<&Identity>) {
+        let Some(identity) = identity else { return };
+        let cidr = |pool: &IPPool| pool.spec.cidr.parse::<IpNetwork>().ok();
+        let nodes = self
+            .inputs
+            .bgp_nodes
+            .values()
+            .flat_map(|n| &n.spec.addresses)
+            .filter_map(|a| a.parse().ok());
+        self.index.set_masquerade(Masquerade {
+            sources: self
+                .inputs
+                .pools
+                .values()
+                .filter(|p| p.spec.nat_outgoing)
+                .filter_map(cidr)
+                .collect(),
+            exempt: self.inputs.pools.values().filter_map(cidr).collect(),
+            nodes: nodes.chain(identity.addresses()).collect(),
+            v4: identity.ipv4,
+            v6: identity.ipv6,
+        });
+    }
+
+    fn desired(&self, identity: &Identity, faults: &mut Vec<String>) -> Desired {
+        let Some(configuration) = self.inputs.configuration() else {
+            return Desired::default();
+        };
+        let (peers, wrong) = peers::wanted(&self.inputs, &self.node, identity);
+        faults.extend(wrong);
+        let mut config = SpeakerConfig::new(Asn(identity.asn), identity.router_id);
+        config.restarting = !self.forwarding.is_empty();
+        config.forwarding_preserved = self.forwarding;
+        config.restart_time = configuration.spec.restart_seconds;
+        Desired {
+            identity: Some(config),
+            listen_port: identity.listen_port,
+            peers: peers.into_values().collect(),
+            originations: self
+                .blocks
+                .iter()
+                .flatten()
+                .map(|block| Origination::new(block.cidr))
+                .collect(),
+            next_hops: self.resolved(),
+        }
+    }
+
+    fn resolved(&self) -> HashMap<IpAddr, Option<u32>> {
+        let metric = |hop: &IpAddr| {
+            self.underlay
+                .as_ref()
+                .and_then(|u| u.resolve(*hop))
+                .map(|r| r.metric)
+        };
+        self.next_hops
+            .iter()
+            .map(|hop| (*hop, metric(hop)))
+            .collect()
+    }
+
+    /// Every route of ours; none before blocks and underlay are known.
+    fn routes(&self, identity: &Identity) -> Option<RouteSet> {
+        let underlay = self.underlay.clone()?;
+        let blocks = self.blocks.as_ref()?;
+        let mut routes = learned::routes(&self.learned, &underlay);
+        // A block's own route outlives every pod in it: what nobody has is unreachable, never sent back to the router.
+        routes.extend(blocks.iter().map(|block| {
+            (
+                block.cidr,
+                Route {
+                    target: Target::Unreachable,
+                    src: None,
+                },
+            )
+        }));
+        for attachment in self.attachments.values() {
+            for address in &attachment.addresses {
+                let target = Target::Pod {
+                    link: link_name(&attachment.key),
+                };
+                routes.insert(
+                    IpNetwork::from(*address),
+                    Route {
+                        target,
+                        src: identity.address_like(*address),
+                    },
+                );
+            }
+        }
+        Some(routes)
+    }
+
+    fn mtu(&self, identity: &Identity) -> u32 {
+        let uplink = |u: &Arc<Snapshot>| {
+            identity
+                .addresses()
+                .into_iter()
+                .filter_map(|a| u.link_of_address(a).map(|l| l.mtu))
+                .min()
+        };
+        identity
+            .mtu
+            .or_else(|| self.underlay.as_ref().and_then(uplink))
+            .unwrap_or(1500)
+    }
+}
+
+fn replaced<T: PartialEq>(old: &mut T, new: T) -> bool {
+    let changed = *old != new;
+    *old = new;
+    changed
+}

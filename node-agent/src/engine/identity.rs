@@ -1,0 +1,130 @@
+//! Who this node is: addresses, AS number, router id. A function of the inputs alone.
+
+use super::{Inputs, selector};
+use margay_proto::crd::NodeConfig;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A node's identity in BGP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its AS number.
+    pub asn: u32,
+    /// Its BGP identifier.
+    pub router_id: Ipv4Addr,
+    /// IPv4 address it speaks from and announces as next hop.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub ipv6: Option<Ipv6Addr>,
+    /// TCP port on which it listens.
+    pub listen_port: u16,
+    /// UID of the Node object.
+    pub node_uid: String,
+    /// MTU of pod links, when a NodeConfig says it.
+    pub mtu: Option<u32>,
+}
+
+/// Why a node has no identity (yet).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// The Node object is not known.
+    #[error("Node {0} is not known yet")]
+    Node(String),
+    /// The kubelet reported no InternalIP.
+    #[error("Node {0} has no InternalIP in status.addresses; give the kubelet --node-ip")]
+    Address(String),
+    /// Nobody said which AS number.
+    #[error("BGPConfiguration `default` is not there; create an Installation with spec.asNumber")]
+    Configuration,
+}
+
+impl Identity {
+    /// The identity of `node`.
+    ///
+    /// # Errors
+    /// When an object that it follows from is missing.
+    pub fn of(inputs: &Inputs, node: &str) -> Result<Self, Missing> {
+        let object = inputs
+            .nodes
+            .get(node)
+            .ok_or_else(|| Missing::Node(node.to_owned()))?;
+        let configuration = inputs.configuration().ok_or(Missing::Configuration)?;
+        let internal = || {
+            object
+                .status
+                .addresses
+                .iter()
+                .filter(|a| a.type_ == "InternalIP")
+                .filter_map(|a| a.address.parse::<IpAddr>().ok())
+        };
+        let ipv4 = internal().find_map(|a| {
+            if let IpAddr::V4(v4) = a {
+                Some(v4)
+            } else {
+                None
+            }
+        });
+        let ipv6 = internal().find_map(|a| {
+            if let IpAddr::V6(v6) = a {
+                Some(v6)
+            } else {
+                None
+            }
+        });
+        if ipv4.is_none() && ipv6.is_none() {
+            return Err(Missing::Address(node.to_owned()));
+        }
+        let configs = || {
+            inputs.node_configs.values().filter(|c| {
+                selector::selects(
+                    c.spec.node_selector.as_ref(),
+                    object.metadata.labels.as_ref(),
+                )
+            })
+        };
+        let router_id = first(configs(), |c| {
+            c.spec.router_id.as_deref().and_then(|r| r.parse().ok())
+        });
+        Ok(Self {
+            asn: first(configs(), |c| c.spec.as_number).unwrap_or(configuration.spec.as_number),
+            router_id: router_id.or(ipv4).unwrap_or_else(|| hashed_router_id(node)),
+            ipv4,
+            ipv6,
+            listen_port: configuration.spec.listen_port,
+            node_uid: object.metadata.uid.clone().unwrap_or_default(),
+            mtu: first(configs(), |c| c.spec.mtu),
+        })
+    }
+
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.ipv4
+            .map(IpAddr::V4)
+            .into_iter()
+            .chain(self.ipv6.map(IpAddr::V6))
+            .collect()
+    }
+
+    /// Its address of the family of `other`.
+    pub fn address_like(&self, other: IpAddr) -> Option<IpAddr> {
+        match other {
+            IpAddr::V4(_) => self.ipv4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.ipv6.map(IpAddr::V6),
+        }
+    }
+}
+
+fn first<'a, T>(
+    mut configs: impl Iterator<Item = &'a NodeConfig>,
+    field: impl Fn(&NodeConfig) -> Option<T>,
+) -> Option<T> {
+    configs.find_map(field)
+}
+
+/// A router id for a node without an IPv4 address: a hash of its name, never 0 and never multicast (RFC 6286 asks only for non-zero).
+fn hashed_router_id(node: &str) -> Ipv4Addr {
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in node.bytes() {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    Ipv4Addr::from(0x0100_0000 | (hash & 0x7fff_ffff))
+}

@@ -1,0 +1,72 @@
+//! The watched objects, as the engine holds them and as they are kept on disk.
+
+use super::Change;
+use kube::{Resource, ResourceExt};
+use margay_proto::{
+    crd::{BGPConfiguration, BGPNode, BGPPeer, IPPool, NodeConfig},
+    slim::Node,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything of the API that the BGP half of the plan depends on.
+///
+/// Serialised as the last known configuration (invariant 12): sessions come back from it without the API server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// Nodes by name; of other nodes only the labels matter.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, Node>,
+    /// Pools by name.
+    #[serde(default)]
+    pub pools: BTreeMap<String, IPPool>,
+    /// Cluster-wide BGP settings.
+    #[serde(default)]
+    pub configurations: BTreeMap<String, BGPConfiguration>,
+    /// Peers by name.
+    #[serde(default)]
+    pub peers: BTreeMap<String, BGPPeer>,
+    /// What other agents published.
+    #[serde(default)]
+    pub bgp_nodes: BTreeMap<String, BGPNode>,
+    /// Overrides by name.
+    #[serde(default)]
+    pub node_configs: BTreeMap<String, NodeConfig>,
+}
+
+impl Inputs {
+    /// The object named `default`, if there is one.
+    pub fn configuration(&self) -> Option<&BGPConfiguration> {
+        self.configurations.get("default")
+    }
+}
+
+/// Applies `change` to `objects`; true when that changed anything but bookkeeping.
+pub(super) fn apply<K>(objects: &mut BTreeMap<String, K>, change: Change<K>) -> bool
+where
+    K: Resource<DynamicType = ()> + PartialEq + Clone,
+{
+    match change {
+        Change::Reset(all) => {
+            let fresh: BTreeMap<_, _> = all
+                .into_iter()
+                .map(|o| (o.name_any(), without_version(o)))
+                .collect();
+            let changed = *objects != fresh;
+            *objects = fresh;
+            changed
+        }
+        Change::Apply(object) => {
+            let object = without_version(object);
+            let old = objects.insert(object.name_any(), object.clone());
+            old.as_ref() != Some(&object)
+        }
+        Change::Delete(object) => objects.remove(&object.name_any()).is_some(),
+    }
+}
+
+/// A heartbeat of a Node changes its resource version and nothing that matters here.
+fn without_version<K: Resource>(mut object: K) -> K {
+    object.meta_mut().resource_version = None;
+    object
+}

@@ -1,0 +1,190 @@
+//! From objects to sessions: which peers this node keeps. A function of the inputs alone.
+//!
+//! A session between nodes is symmetric: when a BGPPeer's `nodeSelector` picks one and its `peerSelector` the other, both keep it.
+//! Every session exports what the node itself originates and nothing it learned: a node is never transit.
+
+use super::{Identity, Inputs, selector::selects};
+use kube::ResourceExt;
+use margay_bgp::{
+    Asn, Families, LocalAddresses, PeerConfig, PerFamily, Policy, RemoteAs as BgpRemoteAs,
+};
+use margay_proto::crd::{BGPConfigurationSpec, BGPNode, BGPPeer, BGPPeerSpec, Mesh, RemoteAs};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Every session of `node`, by address; and what is wrong with objects that ask for one. The description of each names the object that asked for it.
+pub(super) fn wanted(
+    inputs: &Inputs,
+    node: &str,
+    identity: &Identity,
+) -> (BTreeMap<IpAddr, PeerConfig>, Vec<String>) {
+    let mut peers = BTreeMap::new();
+    let mut faults = Vec::new();
+    let Some(configuration) = inputs.configuration().map(|c| &c.spec) else {
+        return (peers, faults);
+    };
+    for peer in inputs.peers.values() {
+        let found = match &peer.spec.address {
+            Some(address) => router(inputs, node, identity, configuration, peer, address),
+            None => Ok(neighbours(inputs, node, identity, configuration, peer)),
+        };
+        match found {
+            Ok(found) => {
+                for peer in found {
+                    peers.entry(peer.address).or_insert(peer);
+                }
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if configuration.mesh == Mesh::Full {
+        for other in inputs.bgp_nodes.values().filter(|b| b.name_any() != node) {
+            if let Some(peer) = to_node(identity, configuration, other, &BGPPeerSpec::default()) {
+                peers.entry(peer.address).or_insert(peer);
+            }
+        }
+    }
+    (peers, faults)
+}
+
+fn labels_match(
+    inputs: &Inputs,
+    selector: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>,
+    node: &str,
+) -> bool {
+    inputs
+        .nodes
+        .get(node)
+        .is_some_and(|n| selects(selector, n.metadata.labels.as_ref()))
+}
+
+fn router(
+    inputs: &Inputs,
+    node: &str,
+    identity: &Identity,
+    defaults: &BGPConfigurationSpec,
+    peer: &BGPPeer,
+    address: &str,
+) -> Result<Vec<PeerConfig>, String> {
+    if !labels_match(inputs, peer.spec.node_selector.as_ref(), node) {
+        return Ok(Vec::new());
+    }
+    let name = format!("BGPPeer/{}", peer.name_any());
+    let address: IpAddr = address.parse().map_err(|_| {
+        format!("{name}: spec.address `{address}` is not an IP address; the session is held down")
+    })?;
+    let remote_as = match &peer.spec.remote_as {
+        Some(RemoteAs::Number(n)) => BgpRemoteAs::Number(Asn(*n)),
+        Some(RemoteAs::Word(word)) if word == "internal" => BgpRemoteAs::Internal,
+        Some(RemoteAs::Word(word)) if word == "external" => BgpRemoteAs::External,
+        Some(RemoteAs::Word(word)) => {
+            return Err(format!(
+                "{name}: spec.remoteAS `{word}` is neither a number, `internal` nor `external`; the session is held down"
+            ));
+        }
+        None => {
+            return Err(format!(
+                "{name}: spec.remoteAS is missing; give a number, `internal` or `external`; the session is held down"
+            ));
+        }
+    };
+    if identity.address_like(address).is_none() {
+        return Err(format!(
+            "{name}: spec.address {address} is of a family in which node {node} has no address; the session is held down"
+        ));
+    }
+    let config = session(
+        identity,
+        defaults,
+        &peer.spec,
+        address,
+        remote_as,
+        peer.spec.port.unwrap_or(179),
+    );
+    Ok(vec![PeerConfig {
+        description: name,
+        ..config
+    }])
+}
+
+fn neighbours(
+    inputs: &Inputs,
+    node: &str,
+    identity: &Identity,
+    defaults: &BGPConfigurationSpec,
+    peer: &BGPPeer,
+) -> Vec<PeerConfig> {
+    let is_node = |name: &str| labels_match(inputs, peer.spec.node_selector.as_ref(), name);
+    let is_peer = |name: &str| labels_match(inputs, peer.spec.peer_selector.as_ref(), name);
+    let (i_ask, i_am_asked) = (is_node(node), is_peer(node));
+    inputs
+        .bgp_nodes
+        .values()
+        .filter(|other| {
+            let other = other.name_any();
+            other != node && ((i_ask && is_peer(&other)) || (i_am_asked && is_node(&other)))
+        })
+        .filter_map(|other| to_node(identity, defaults, other, &peer.spec))
+        .collect()
+}
+
+fn to_node(
+    identity: &Identity,
+    defaults: &BGPConfigurationSpec,
+    other: &BGPNode,
+    spec: &BGPPeerSpec,
+) -> Option<PeerConfig> {
+    let mut addresses: Vec<IpAddr> = other
+        .spec
+        .addresses
+        .iter()
+        .filter_map(|a| a.parse().ok())
+        .collect();
+    addresses.sort();
+    let address = addresses
+        .into_iter()
+        .find(|a| identity.address_like(*a).is_some())?;
+    let remote_as = BgpRemoteAs::Number(Asn(other.spec.as_number));
+    let config = session(
+        identity,
+        defaults,
+        spec,
+        address,
+        remote_as,
+        other.spec.listen_port,
+    );
+    Some(PeerConfig {
+        description: format!("BGPNode/{}", other.name_any()),
+        ..config
+    })
+}
+
+fn session(
+    identity: &Identity,
+    defaults: &BGPConfigurationSpec,
+    spec: &BGPPeerSpec,
+    address: IpAddr,
+    remote_as: BgpRemoteAs,
+    port: u16,
+) -> PeerConfig {
+    PeerConfig {
+        passive: spec.passive,
+        remote_port: port,
+        source: identity.address_like(address),
+        hold_time: spec.hold_seconds.unwrap_or(defaults.hold_seconds),
+        families: Families {
+            v4: identity.ipv4.is_some(),
+            v6: identity.ipv6.is_some(),
+        },
+        local_addresses: LocalAddresses {
+            v4: identity.ipv4,
+            v6: identity.ipv6,
+        },
+        maximum_prefixes: PerFamily {
+            v4: spec.max_prefixes,
+            v6: spec.max_prefixes,
+        },
+        import: Policy::accept_all(),
+        export: Policy::own_only(),
+        ..PeerConfig::new(address, remote_as)
+    }
+}

@@ -1,0 +1,34 @@
+//! What the sinks are to make true.
+
+use super::Identity;
+use crate::{kernel::route::RouteSet, speaker::Desired};
+use margay_policy::table::Table;
+use margay_proto::crd::IPPool;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// One snapshot of the desired state, a function of the current state and never of history.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Counts up; a sink that applied it says so.
+    pub generation: u64,
+    /// Who this node is; none while an object is missing.
+    pub identity: Option<Identity>,
+    /// Routes of the kernel; none while a source is not in sync (invariant 4: nothing is written then).
+    pub routes: Option<Arc<RouteSet>>,
+    /// Learned routes that the kernel has and the plan has not stay: the speaker restarted and its peers have not said everything yet.
+    pub keep_learned: bool,
+    /// The nftables table; none while a source is not in sync.
+    pub table: Option<Arc<Table>>,
+    /// What the speaker keeps.
+    pub speaker: Arc<Desired>,
+    /// Every pool; none before they were listed.
+    pub pools: Option<Arc<Vec<IPPool>>>,
+    /// This node's labels, for the pools' selectors.
+    pub labels: BTreeMap<String, String>,
+    /// Why pods cannot start on this node yet, in words; none when they can once this plan is in the kernel.
+    pub not_ready: Option<String>,
+    /// What is wrong with objects: each names object, field, value and remedy.
+    pub faults: Vec<String>,
+    /// MTU of new pod links.
+    pub mtu: u32,
+}

@@ -1,0 +1,1 @@
+//! Named states in, plans out.

@@ -1,0 +1,230 @@
+//! What this node tells the API server: `BGPNode`, `NodeState`, and that its network is available.
+//!
+//! Coalesced and on change; a server that is away is tried again, and nothing here ever stops the rest.
+
+use crate::{actuate::Applied, engine::Plan, health::Gate, speaker::Handle};
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use margay_proto::{
+    crd::{
+        BGPNode, BGPNodeSpec, Condition, NodeState, NodeStateSpec, NodeStateStatus, SessionState,
+    },
+    names,
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Writes are this far apart at least.
+const COALESCE: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Everything that is reported on.
+pub struct Reporter {
+    /// This node.
+    pub node: String,
+    /// For the writes.
+    pub client: Client,
+    /// Identity, faults.
+    pub plans: watch::Receiver<Arc<Plan>>,
+    /// What is in the kernel.
+    pub applied: watch::Receiver<Applied>,
+    /// Sessions.
+    pub speaker: Handle,
+    /// Why ADD is not served; none when it is.
+    pub serving: watch::Receiver<Option<String>>,
+    /// `/readyz`.
+    pub gate: Gate,
+}
+
+#[derive(Default, PartialEq)]
+struct Written {
+    identity: Option<BGPNodeSpec>,
+    status: Option<NodeStateStatus>,
+    available: bool,
+}
+
+impl Reporter {
+    /// Reports until cancelled.
+    ///
+    /// # Errors
+    /// None: a refused write is tried again.
+    pub async fn run(mut self, cancel: CancellationToken) -> anyhow::Result<()> {
+        let mut written = Written::default();
+        loop {
+            let pause = match self.report(&mut written).await {
+                Ok(()) => COALESCE,
+                Err(error) => {
+                    tracing::warn!(%error, "could not report this node's state, trying again");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+            if pause == RETRY {
+                continue;
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                _ = self.plans.changed() => {}
+                _ = self.applied.changed() => {}
+                _ = self.speaker.sessions.changed() => {}
+                _ = self.serving.changed() => {}
+            }
+        }
+    }
+
+    async fn report(&mut self, written: &mut Written) -> kube::Result<()> {
+        let plan = self.plans.borrow_and_update().clone();
+        let why_not = self.serving.borrow_and_update().clone();
+        match &why_not {
+            None => self.gate.open(),
+            Some(why) => self.gate.close(why),
+        }
+        if let Some(identity) = &plan.identity {
+            let spec = BGPNodeSpec {
+                as_number: identity.asn,
+                router_id: identity.router_id.to_string(),
+                addresses: identity
+                    .addresses()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                listen_port: identity.listen_port,
+                node_uid: identity.node_uid.clone(),
+            };
+            if written.identity.as_ref() != Some(&spec) {
+                self.publish_identity(&spec).await?;
+                written.identity = Some(spec);
+            }
+        }
+        if why_not.is_none() && !written.available {
+            self.mark_available().await?;
+            written.available = true;
+        }
+        let status = self.status(&plan, why_not);
+        if written
+            .status
+            .as_ref()
+            .is_none_or(|old| !same(old, &status))
+        {
+            self.publish_state(&status).await?;
+            written.status = Some(status);
+        }
+        Ok(())
+    }
+
+    fn status(&mut self, plan: &Plan, why_not: Option<String>) -> NodeStateStatus {
+        let applied = self.applied.borrow_and_update().clone();
+        let sessions: Vec<SessionState> = self
+            .speaker
+            .sessions
+            .borrow_and_update()
+            .iter()
+            .map(|s| SessionState {
+                peer: s.name.clone(),
+                address: s.address.to_string(),
+                state: s.state.to_string(),
+                reason: s.reason.clone(),
+            })
+            .collect();
+        let established = sessions.iter().filter(|s| s.state == "Established").count();
+        let mut faults = plan.faults.clone();
+        faults.extend(self.speaker.listener.borrow().clone());
+        faults.extend(applied.policy_error);
+        faults.extend(
+            applied
+                .failed
+                .iter()
+                .map(|(prefix, error)| format!("route {prefix}: {error}")),
+        );
+        let ready = match why_not {
+            None => condition("Ready", true, "Serving", "pods can start on this node"),
+            Some(why) => condition("Ready", false, "NotServing", &why),
+        };
+        let degraded = match faults.first() {
+            None => condition("Degraded", false, "AsWanted", ""),
+            Some(_) => condition("Degraded", true, "Faults", &faults.join("; ")),
+        };
+        NodeStateStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            established: format!("{established}/{}", sessions.len()),
+            sessions,
+            generation: i64::try_from(applied.generation).unwrap_or(i64::MAX),
+            conditions: vec![ready, degraded],
+        }
+    }
+
+    async fn publish_identity(&self, spec: &BGPNodeSpec) -> kube::Result<()> {
+        let object = BGPNode::new(&self.node, spec.clone());
+        let params = PatchParams::apply(names::AGENT_MANAGER).force();
+        Api::<BGPNode>::all(self.client.clone())
+            .patch(&self.node, &params, &Patch::Apply(&object))
+            .await?;
+        Ok(())
+    }
+
+    async fn publish_state(&self, status: &NodeStateStatus) -> kube::Result<()> {
+        let api = Api::<NodeState>::all(self.client.clone());
+        let params = PatchParams::apply(names::AGENT_MANAGER).force();
+        let object = NodeState::new(
+            &self.node,
+            NodeStateSpec {
+                node_name: self.node.clone(),
+            },
+        );
+        api.patch(&self.node, &params, &Patch::Apply(&object))
+            .await?;
+        let status = json!({"apiVersion": "margay.dev/v1alpha1", "kind": "NodeState", "metadata": {"name": self.node}, "status": status});
+        api.patch_status(&self.node, &params, &Patch::Apply(&status))
+            .await?;
+        Ok(())
+    }
+
+    /// Clears NetworkUnavailable, which cloud providers and the node controller set until a network says otherwise.
+    async fn mark_available(&self) -> kube::Result<()> {
+        let now = Time(Timestamp::now());
+        let patch = json!({"status": {"conditions": [{
+            "type": "NetworkUnavailable", "status": "False", "reason": "MargayIsUp", "message": "Margay serves pods on this node",
+            "lastTransitionTime": now, "lastHeartbeatTime": now,
+        }]}});
+        let api = Api::<Node>::all(self.client.clone());
+        api.patch_status(
+            &self.node,
+            &PatchParams::default(),
+            &Patch::Strategic(patch),
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+fn condition(type_: &str, status: bool, reason: &str, message: &str) -> Condition {
+    Condition {
+        type_: type_.to_owned(),
+        status: if status { "True" } else { "False" }.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        observed_generation: None,
+        last_transition_time: Time(Timestamp::now()),
+    }
+}
+
+/// Equal but for counters and times: a write per plan would be a write per pod.
+fn same(old: &NodeStateStatus, new: &NodeStateStatus) -> bool {
+    let bare = |s: &NodeStateStatus| {
+        let conditions: Vec<_> = s
+            .conditions
+            .iter()
+            .map(|c| (c.type_.clone(), c.status.clone(), c.message.clone()))
+            .collect();
+        (s.version.clone(), s.sessions.clone(), conditions)
+    };
+    bare(old) == bare(new)
+}

@@ -1,0 +1,119 @@
+//! The engine's task: drains events, plans once for all of them, publishes, and keeps the last known configuration on disk.
+
+use crate::{
+    engine::{Engine, Event, Plan},
+    health::Heartbeat,
+    speaker::Desired,
+    state::{LastKnown, StateFile},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How many queued events one plan takes in at most, so that a storm of them still gets plans.
+const BATCH: usize = 512;
+
+/// Owns the engine.
+#[derive(Debug)]
+pub(super) struct EngineTask {
+    engine: Engine,
+    events: mpsc::Receiver<Event>,
+    plans: watch::Sender<Arc<Plan>>,
+    desired: watch::Sender<Arc<Desired>>,
+    state: StateFile,
+    kept: Option<LastKnown>,
+}
+
+impl EngineTask {
+    pub(super) fn new(
+        engine: Engine,
+        events: mpsc::Receiver<Event>,
+        state: StateFile,
+    ) -> (
+        Self,
+        watch::Receiver<Arc<Plan>>,
+        watch::Receiver<Arc<Desired>>,
+    ) {
+        let (plans, plan) = watch::channel(Arc::default());
+        let (desired, desire) = watch::channel(Arc::default());
+        (
+            Self {
+                engine,
+                events,
+                plans,
+                desired,
+                state,
+                kept: None,
+            },
+            plan,
+            desire,
+        )
+    }
+
+    pub(super) async fn run(
+        mut self,
+        heartbeat: Heartbeat,
+        cancel: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut beat = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                Some(event) = self.events.recv() => self.take_in(event),
+                _ = beat.tick() => {
+                    heartbeat.beat();
+                    self.keep();
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, first: Event) {
+        let mut changed = self.engine.handle(first);
+        for _ in 1..BATCH {
+            let Ok(event) = self.events.try_recv() else {
+                break;
+            };
+            changed |= self.engine.handle(event);
+        }
+        if changed {
+            let plan = Arc::new(self.engine.plan());
+            self.desired.send_if_modified(|old| {
+                let new = **old != *plan.speaker;
+                *old = plan.speaker.clone();
+                new
+            });
+            self.plans.send_replace(plan);
+        }
+    }
+
+    fn keep(&mut self) {
+        let Some(now) = self.engine.last_known() else {
+            return;
+        };
+        if self.kept.as_ref() == Some(&now) {
+            return;
+        }
+        match self.state.store(&now) {
+            Ok(()) => self.kept = Some(now),
+            Err(error) => {
+                tracing::warn!(%error, "the last known configuration could not be kept on disk")
+            }
+        }
+    }
+}
+
+/// Tells the engine of every new value of `receiver`, the newest only when it lags.
+pub(super) async fn follow<T: Clone + Send + Sync + 'static>(
+    mut receiver: watch::Receiver<T>,
+    events: mpsc::Sender<Event>,
+    wrap: fn(T) -> Event,
+) -> anyhow::Result<()> {
+    loop {
+        let value = receiver.borrow_and_update().clone();
+        if events.send(wrap(value)).await.is_err() || receiver.changed().await.is_err() {
+            // Either end is gone only when the agent ends.
+            return std::future::pending().await;
+        }
+    }
+}
