@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::wire::{Community, LargeCommunity, Origin};
 
 /// What cannot change while a speaker lives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpeakerConfig {
     /// Our AS; a peer may be shown another one (`PeerConfig::local_as`).
     pub local_as: Asn,

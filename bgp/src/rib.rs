@@ -13,6 +13,7 @@ pub(crate) mod group;
 pub(crate) mod import;
 pub(crate) mod interner;
 pub(crate) mod next_hops;
+pub(crate) mod path;
 pub(crate) mod table;
 
 /// A peer, as the RIB knows it; never reused.

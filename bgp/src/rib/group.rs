@@ -133,8 +133,9 @@ impl Group {
         for prefix in told.iter().filter(gone) {
             withdrawn[Family::of(prefix)].push(Nlri::from(*prefix));
         }
-        let mut chunks = Vec::new();
-        withdrawals(&withdrawn, &mut chunks);
+        let mut writer = Writer::default();
+        writer.withdrawals(&withdrawn);
+        let chunks = writer.finish();
         let sending = (!chunks.is_empty()).then(|| {
             (
                 Arc::new(Batch {
@@ -265,12 +266,16 @@ impl Group {
                 None => {}
             }
         }
-        let mut chunks = Vec::new();
-        withdrawals(&withdrawn, &mut chunks);
+        let mut writer = Writer::default();
+        writer.withdrawals(&withdrawn);
         order
             .iter()
-            .for_each(|bucket| bucket.encode(self.key.four_octet_as, &mut chunks));
-        let batch = Arc::new(Batch { from, to, chunks });
+            .for_each(|bucket| bucket.encode(self.key.four_octet_as, &mut writer));
+        let batch = Arc::new(Batch {
+            from,
+            to,
+            chunks: writer.finish(),
+        });
         self.latest = Some(Arc::clone(&batch));
         batch
     }
@@ -310,31 +315,21 @@ struct Bucket<'a> {
 }
 
 impl Bucket<'_> {
-    fn encode(&self, four_octet_as: bool, chunks: &mut Vec<Chunk>) {
-        let mut octets = Vec::new();
-        let fits = wire::announce(
-            self.family,
-            self.attributes,
-            &self.prefixes,
-            four_octet_as,
-            &mut octets,
-        )
-        .is_ok();
-        let mut withdrawal = Vec::new();
-        if !fits || self.source != Source::Local {
-            wire::withdraw(self.family, &self.prefixes, &mut withdrawal);
-        }
-        if !fits {
+    fn encode(&self, four_octet_as: bool, writer: &mut Writer) {
+        let (family, prefixes) = (self.family, &self.prefixes[..]);
+        let announce = |out: &mut Vec<u8>| {
             // RFC 8654 §4 in spirit: what cannot be said must not stay believed.
-            append(chunks, &withdrawal);
-            return;
-        }
+            wire::announce(family, self.attributes, prefixes, four_octet_as, out)
+                .unwrap_or_else(|_| wire::withdraw(family, prefixes, out));
+        };
         match self.source {
-            Source::Local => append(chunks, &octets),
-            Source::Peer(peer) => chunks.push(Chunk {
-                octets: octets.into(),
-                split_horizon: Some((peer, withdrawal.into())),
-            }),
+            Source::Local => writer.shared(announce),
+            Source::Peer(peer) => {
+                let (mut octets, mut withdrawal) = (Vec::new(), Vec::new());
+                announce(&mut octets);
+                wire::withdraw(family, prefixes, &mut withdrawal);
+                writer.split(octets, peer, withdrawal);
+            }
         }
     }
 }
@@ -342,28 +337,50 @@ impl Bucket<'_> {
 /// Octets of a chunk that is not yet full.
 const CHUNK: usize = 32 * 1024;
 
-fn append(chunks: &mut Vec<Chunk>, octets: &[u8]) {
-    match chunks.last_mut() {
-        Some(Chunk {
-            octets: last,
-            split_horizon: None,
-        }) if last.len() + octets.len() <= CHUNK => {
-            *last = [last, octets].concat().into();
-        }
-        _ => chunks.push(Chunk {
-            octets: octets.into(),
-            split_horizon: None,
-        }),
-    }
+/// Collects messages into chunks.
+#[derive(Debug, Default)]
+struct Writer {
+    chunks: Vec<Chunk>,
+    open: Vec<u8>,
 }
 
-fn withdrawals(withdrawn: &PerFamily<Vec<Nlri>>, chunks: &mut Vec<Chunk>) {
-    for family in Family::ALL {
-        let mut octets = Vec::new();
-        wire::withdraw(family, &withdrawn[family], &mut octets);
-        if !octets.is_empty() {
-            append(chunks, &octets);
+impl Writer {
+    /// Runs `write` where messages for everybody go.
+    fn shared(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.open.len() >= CHUNK {
+            self.close();
         }
+        write(&mut self.open);
+    }
+
+    fn split(&mut self, octets: Vec<u8>, source: PeerId, withdrawal: Vec<u8>) {
+        self.close();
+        let split_horizon = Some((source, withdrawal.into()));
+        self.chunks.push(Chunk {
+            octets: octets.into(),
+            split_horizon,
+        });
+    }
+
+    fn withdrawals(&mut self, withdrawn: &PerFamily<Vec<Nlri>>) {
+        for family in Family::ALL {
+            self.shared(|out| wire::withdraw(family, &withdrawn[family], out));
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            let octets = std::mem::take(&mut self.open).into();
+            self.chunks.push(Chunk {
+                octets,
+                split_horizon: None,
+            });
+        }
+    }
+
+    fn finish(mut self) -> Vec<Chunk> {
+        self.close();
+        self.chunks
     }
 }
 
@@ -374,3 +391,6 @@ fn ends_of_rib(families: Families) -> Arc<[u8]> {
         .for_each(|family| wire::end_of_rib(family, &mut octets));
     octets.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
-use super::decision::{self, Candidate, Multipath, Reason};
-use super::export::DEFAULT_LOCAL_PREF;
+use super::decision::{self, Multipath, Reason};
 use super::interner::Interner;
 use super::next_hops::NextHops;
+use super::path::{Path, candidate, same};
 use super::{PeerId, Source};
 use crate::family::{Families, Family, PerFamily};
 use crate::wire::{Attributes, Nlri};
@@ -43,18 +43,6 @@ pub(crate) struct Route {
     dirty: bool,
     /// Digest of the next hops last handed to the kernel's side; 0 for none.
     forwarded: u64,
-}
-
-/// One path.
-#[derive(Debug)]
-pub(crate) struct Path {
-    pub(crate) source: Source,
-    pub(crate) path_id: u32,
-    pub(crate) received: Arc<Attributes>,
-    /// After import policy, or why it may not take part.
-    pub(crate) imported: Result<Arc<Attributes>, Reason>,
-    pub(crate) stale: bool,
-    pub(crate) reason: Reason,
 }
 
 /// The best path as exporters see it.
@@ -301,28 +289,9 @@ impl Table {
     }
 }
 
-impl Path {
-    fn is(&self, source: Source, path_id: u32) -> bool {
-        self.source == source && self.path_id == path_id
-    }
-
-    /// Whether packets go this way.
-    pub(crate) fn forwards(&self) -> bool {
-        matches!(self.reason, Reason::Best | Reason::Multipath)
-    }
-}
-
 fn mark(dirty: &mut Vec<IpNetwork>, route: &mut Route, prefix: IpNetwork) {
     if !std::mem::replace(&mut route.dirty, true) {
         dirty.push(prefix);
-    }
-}
-
-fn same(a: &Result<Arc<Attributes>, Reason>, b: &Result<Arc<Attributes>, Reason>) -> bool {
-    match (a, b) {
-        (Ok(a), Ok(b)) => Arc::ptr_eq(a, b),
-        (Err(a), Err(b)) => a == b,
-        _ => false,
     }
 }
 
@@ -347,43 +316,6 @@ fn count(neighbours: &mut HashMap<PeerId, Neighbour>, source: Source, prefix: &I
     {
         let received = &mut neighbour.received[Family::of(prefix)];
         *received = received.saturating_add_signed(by);
-    }
-}
-
-fn candidate(
-    path: &Path,
-    neighbours: &HashMap<PeerId, Neighbour>,
-    next_hops: &NextHops,
-) -> Candidate {
-    let neighbour = match path.source {
-        Source::Local => None,
-        Source::Peer(peer) => neighbours.get(&peer),
-    };
-    let attributes = path.imported.as_ref().unwrap_or(&path.received);
-    let metric = attributes
-        .next_hop
-        .and_then(|next_hop| next_hops.metric(next_hop.address));
-    let usable = match &path.imported {
-        Err(reason) => Err(*reason),
-        // A route of our own holds whatever its next hop is: the node has the addresses.
-        Ok(_) if neighbour.is_some() && metric.is_none() => Err(Reason::NextHopUnresolved),
-        Ok(_) => Ok(()),
-    };
-    let router_id = neighbour.map_or(Ipv4Addr::UNSPECIFIED, |neighbour| neighbour.router_id);
-    Candidate {
-        usable,
-        local: path.source == Source::Local,
-        external: neighbour.is_some_and(|neighbour| neighbour.external),
-        local_pref: attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
-        as_path_length: attributes.as_path.len(),
-        origin: attributes.origin,
-        neighbour: attributes.as_path.neighbour(),
-        med: attributes.med.unwrap_or(0),
-        metric: metric.unwrap_or(0),
-        router_id: u32::from(attributes.originator_id.unwrap_or(router_id)),
-        cluster_list_length: attributes.cluster_list.len(),
-        peer: neighbour.map(|neighbour| neighbour.address),
-        path_id: path.path_id,
     }
 }
 

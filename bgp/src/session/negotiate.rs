@@ -155,7 +155,7 @@ pub(crate) fn accept(peer: &PeerConfig, local: &Open, remote: Open) -> Result<Ne
     }
     let restart = local
         .graceful_restart()
-        .and(remote.graceful_restart())
+        .and_then(|_| remote.graceful_restart())
         .cloned();
     Ok(Negotiated {
         context: Context {

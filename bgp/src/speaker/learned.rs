@@ -4,7 +4,8 @@ use ipnetwork::IpNetwork;
 
 use super::{LearnedChange, LearnedPath, LearnedRoute, Speaker};
 use crate::rib::Source;
-use crate::rib::table::{Path, Route};
+use crate::rib::path::Path;
+use crate::rib::table::Route;
 
 impl Speaker {
     /// All learned routes, in order of prefix; empty while best path is deferred.

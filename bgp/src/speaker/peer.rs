@@ -1,6 +1,8 @@
 //! One peer: its connections, which of them lives, and why the last one ended.
 
+mod collision;
 mod connection;
+mod machine;
 mod timers;
 
 use std::net::IpAddr;
@@ -159,12 +161,8 @@ impl Peer {
             return Err(Refusal::HeldDown(address));
         }
         let mut happenings = Vec::new();
-        if self.established().is_some_and(|session| {
-            !session
-                .negotiated
-                .as_ref()
-                .is_some_and(|n| n.restart.is_some())
-        }) {
+        let replaceable = |agreed: &Negotiated| agreed.restart.is_some();
+        if self.established().is_some() && !self.negotiated().is_some_and(replaceable) {
             return Err(Refusal::AlreadyConnected(address));
         }
         if self

@@ -11,7 +11,7 @@ use super::peer::Peer;
 use crate::family::{Family, PerFamily};
 use crate::rib::decision::Reason;
 use crate::rib::export::DEFAULT_LOCAL_PREF;
-use crate::rib::table::Path;
+use crate::rib::path::Path;
 use crate::rib::{PeerId, Source};
 use crate::session::fsm::State;
 use crate::status::{

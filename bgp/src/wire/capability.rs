@@ -122,7 +122,7 @@ impl GracefulRestart {
     fn decode(value: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(value);
         let head = reader.u16()?;
-        if reader.len() % 4 != 0 {
+        if !reader.len().is_multiple_of(4) {
             return None;
         }
         let mut families = Vec::new();

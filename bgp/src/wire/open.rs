@@ -44,7 +44,7 @@ impl Open {
             Capability::FourOctetAs(asn) => Some(*asn),
             _ => None,
         });
-        let asn = four_octets.unwrap_or(Asn(u32::from(field)));
+        let asn = four_octets.unwrap_or_else(|| Asn(u32::from(field)));
         if field == 0 || asn.is_reserved() {
             return Err(Notification::new(Notification::OPEN, 2));
         }

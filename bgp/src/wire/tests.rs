@@ -1,6 +1,7 @@
 //! Octets as other implementations send them, every row of the error table, and properties over random octets.
 
 mod errors;
+mod messages;
 mod properties;
 mod vectors;
 

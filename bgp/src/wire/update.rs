@@ -2,7 +2,7 @@
 
 use super::attributes::decode::{self, Fault};
 use super::attributes::encode;
-use super::attributes::{Attributes, NextHop, code};
+use super::attributes::{Attributes, NextHop, code, multiprotocol};
 use super::nlri::{self, Nlri};
 use super::reader::Reader;
 use super::{HEADER_LENGTH, Kind, MAX_LENGTH, Notification};
@@ -118,7 +118,7 @@ impl Update {
             ),
             None => self.withdrawn.extend(classic),
         }
-        if let Some(decode::MpReach { next_hop, prefixes }) = decoded.reach {
+        if let Some(multiprotocol::MpReach { next_hop, prefixes }) = decoded.reach {
             self.announce(Announcement { next_hop, prefixes }, withdraws);
         }
         Ok(self)
@@ -131,7 +131,7 @@ impl Update {
         if announcement.prefixes.is_empty() {
             return;
         }
-        if withdraws || !decode::next_hop_is_usable(announcement.next_hop) {
+        if withdraws || !multiprotocol::next_hop_is_usable(announcement.next_hop) {
             self.withdrawn.append(&mut announcement.prefixes);
             return;
         }

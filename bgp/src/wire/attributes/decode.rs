@@ -4,15 +4,14 @@
 //! can name them, and of several faults the strongest counts (RFC 7606 §3h).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::as_path::AsPath;
-use super::super::nlri::{self, Nlri};
+use super::super::nlri::Nlri;
 use super::super::reader::Reader;
 use super::super::{Context, Notification};
-use super::{
-    Aggregator, Attributes, Community, LargeCommunity, NextHop, Origin, UnknownAttribute, code,
-};
+use super::multiprotocol::{self, MpReach};
+use super::{Aggregator, Attributes, Community, LargeCommunity, Origin, UnknownAttribute, code};
 use crate::family::{Asn, Family};
 
 /// What was wrong with an UPDATE that does not end the session.
@@ -43,13 +42,6 @@ impl fmt::Display for Fault {
         };
         write!(f, "attribute {}: {}; {done}", self.code, self.cause)
     }
-}
-
-/// MP_REACH_NLRI of a family that was negotiated.
-#[derive(Debug)]
-pub(crate) struct MpReach {
-    pub(crate) next_hop: NextHop,
-    pub(crate) prefixes: Vec<Nlri>,
 }
 
 /// Everything found in one attribute list.
@@ -188,8 +180,8 @@ impl Decoded {
             self.fault(Disposition::Withdraw, kind, "wrong flags");
         }
         match kind {
-            code::MP_REACH => self.reach = mp_reach(value, context)?,
-            code::MP_UNREACH => self.unreach = mp_unreach(value, context)?,
+            code::MP_REACH => self.reach = multiprotocol::reach(value, context)?,
+            code::MP_UNREACH => self.unreach = multiprotocol::unreach(value, context)?,
             code::AS4_PATH | code::AS4_AGGREGATOR if context.four_octet_as => {
                 self.fault(Disposition::Discard, kind, "sent by a four-octet speaker");
             }
@@ -334,79 +326,5 @@ fn aggregator(value: &[u8], four_octets: bool) -> Option<Aggregator> {
 
 fn next_hop_v4(value: &[u8]) -> Option<Ipv4Addr> {
     let octets: [u8; 4] = value.try_into().ok()?;
-    Some(Ipv4Addr::from(octets)).filter(|address| usable_v4(*address))
-}
-
-fn usable_v4(address: Ipv4Addr) -> bool {
-    let first = address.octets()[0];
-    first != 0 && first != 127 && first < 224
-}
-
-fn usable_v6(address: Ipv6Addr) -> bool {
-    !(address.is_unspecified() || address.is_loopback() || address.is_multicast())
-}
-
-/// Whether packets can be sent to the next hop at all; if not, the routes are treated as withdrawn.
-pub(crate) fn next_hop_is_usable(next_hop: NextHop) -> bool {
-    match next_hop.address {
-        IpAddr::V4(address) => usable_v4(address),
-        IpAddr::V6(address) => usable_v6(address),
-    }
-}
-
-/// `Ok(None)`: a family that was not negotiated; nothing of it is applied.
-fn mp_reach(value: &[u8], context: &Context) -> Result<Option<MpReach>, Notification> {
-    let malformed = || Notification::new(Notification::UPDATE, 9);
-    let mut reader = Reader::new(value);
-    let afi = reader.u16().ok_or_else(malformed)?;
-    let safi = reader.u8().ok_or_else(malformed)?;
-    let length = reader.u8().ok_or_else(malformed)?;
-    let next_hop = reader.take(usize::from(length)).ok_or_else(malformed)?;
-    // Reserved; once a count of SNPAs, to be ignored (RFC 4760 §3).
-    reader.u8().ok_or_else(malformed)?;
-    let Some(family) = Family::from_wire(afi, safi).filter(|family| context.families[*family])
-    else {
-        return Ok(None);
-    };
-    let next_hop = mp_next_hop(family, next_hop).ok_or_else(malformed)?;
-    Ok(Some(MpReach {
-        next_hop,
-        prefixes: nlri::decode(family, reader.rest())?,
-    }))
-}
-
-/// The next hop's *length* decides about a reset; its value is judged by [`next_hop_is_usable`].
-fn mp_next_hop(family: Family, octets: &[u8]) -> Option<NextHop> {
-    let mut reader = Reader::new(octets);
-    match (family, octets.len()) {
-        (Family::Ipv4Unicast, 4) => Some(IpAddr::V4(reader.ipv4()?).into()),
-        (Family::Ipv6Unicast, 16) => Some(IpAddr::V6(reader.ipv6()?).into()),
-        (Family::Ipv6Unicast, 32) => {
-            let (global, link_local) = (reader.ipv6()?, reader.ipv6()?);
-            if global.is_unspecified() && link_local.is_unicast_link_local() {
-                return Some(IpAddr::V6(link_local).into());
-            }
-            let link_local = Some(link_local).filter(Ipv6Addr::is_unicast_link_local);
-            Some(NextHop {
-                address: IpAddr::V6(global),
-                link_local,
-            })
-        }
-        _ => None,
-    }
-}
-
-fn mp_unreach(
-    value: &[u8],
-    context: &Context,
-) -> Result<Option<(Family, Vec<Nlri>)>, Notification> {
-    let malformed = || Notification::new(Notification::UPDATE, 9);
-    let mut reader = Reader::new(value);
-    let afi = reader.u16().ok_or_else(malformed)?;
-    let safi = reader.u8().ok_or_else(malformed)?;
-    let Some(family) = Family::from_wire(afi, safi).filter(|family| context.families[*family])
-    else {
-        return Ok(None);
-    };
-    Ok(Some((family, nlri::decode(family, reader.rest())?)))
+    Some(Ipv4Addr::from(octets)).filter(|address| multiprotocol::usable_v4(*address))
 }
