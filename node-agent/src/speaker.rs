@@ -1,1 +1,78 @@
-//! Tasks and sockets around `margay_bgp::Speaker`.
+//! Tasks and sockets around [`margay_bgp::Speaker`], which decides everything.
+//!
+//! ```text
+//!  engine ──watch Desired──┐                          ┌─watch Learned────► plan (routes to write)
+//!  ctl ─────mpsc Request──►│                          ├─watch next hops──► engine (what to resolve)
+//!            (oneshot back)│       speaker task       ├─watch sessions───► NodeState
+//!  listener ─mpsc Incoming►│   Driver::run: Owner     ├─Metrics, Heartbeat, log
+//!     ▲                    │     └ Speaker (values)   │
+//!     └───watch port───────┤                          ├─spawns dial(…) / carry(…): one task a connection
+//!  connections ─mpsc Event►┘                          └─Outbox (octets to write; dropped = close) ─► connection
+//! ```
+//! - The speaker task is the one owner of the `Speaker` and never waits for anybody: it takes what has come, lets the
+//!   speaker do its work, hands out the results by queues that take them at once, and looks at the timers in every turn.
+//! - Every queue into it is bounded. When it is behind, connections stop reading and TCP slows the peers down.
+//! - Cancelling it is a planned restart: sockets are dropped without a Cease, so that peers keep our routes (RFC 4724).
+//! - Deliberately missing yet: TCP MD5 and GTSM (a peer that demands them stays down and says so), unnumbered peers.
+
+mod connection;
+mod desired;
+mod driver;
+mod handle;
+mod holder;
+mod learned;
+mod listener;
+mod owner;
+pub(crate) mod socket;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+pub use desired::Desired;
+pub use driver::Driver;
+pub use handle::{Gone, Handle, Peer, Peers, Session};
+pub use learned::Learned;
+
+use crate::health::{Heartbeat, Metrics};
+use owner::Published;
+
+/// Questions that may wait for the speaker.
+const REQUESTS: usize = 16;
+
+/// A driver to run, and the handle through which everyone else sees it.
+pub fn new(
+    desired: watch::Receiver<Arc<Desired>>,
+    metrics: Arc<Metrics>,
+    heartbeat: Heartbeat,
+) -> (Driver, Handle) {
+    let (request_sender, requests) = mpsc::channel(REQUESTS);
+    let (learned_sender, learned) = watch::channel(Arc::default());
+    let (next_hops_sender, next_hops) = watch::channel(Arc::<BTreeSet<_>>::default());
+    let (sessions_sender, sessions) = watch::channel(Arc::default());
+    let (trouble, listener) = watch::channel(None);
+    let published = Published {
+        learned: learned_sender,
+        next_hops: next_hops_sender,
+        sessions: sessions_sender,
+        metrics,
+    };
+    let driver = Driver {
+        desired,
+        requests,
+        published,
+        trouble,
+        heartbeat,
+    };
+    (
+        driver,
+        Handle {
+            learned,
+            next_hops,
+            sessions,
+            listener,
+            requests: request_sender,
+        },
+    )
+}

@@ -1,0 +1,82 @@
+//! The speaker's types as messages.
+
+use margay_bgp::{Family, PathStatus, RouteStatus, State};
+use margay_proto::rpc::agent;
+
+use crate::speaker::{Peer, Peers};
+
+pub(super) fn peers(node: String, Peers { identity, peers }: Peers) -> agent::PeersReply {
+    let (local_as, router_id) = identity
+        .map(|(asn, id)| (asn.0, id.to_string()))
+        .unwrap_or_default();
+    agent::PeersReply {
+        node,
+        local_as,
+        router_id,
+        peers: peers.into_iter().map(peer).collect(),
+    }
+}
+
+fn peer(Peer { status, since }: Peer) -> agent::Peer {
+    let reason = match (status.state, status.last_error) {
+        (State::Established, _) => String::new(),
+        (_, Some(error)) => error.reason,
+        (_, None) if !status.enabled => "held down by configuration".to_owned(),
+        (_, None) => "not connected yet".to_owned(),
+    };
+    let families = Family::ALL.into_iter().map(|family| {
+        let counts = status.prefixes[family];
+        agent::FamilyCount {
+            family: family.to_string(),
+            received: counts.received.into(),
+            accepted: counts.accepted.into(),
+            advertised: counts.advertised.into(),
+        }
+    });
+    agent::Peer {
+        name: status.description,
+        address: status.address.to_string(),
+        remote_as: status.remote_as.map_or_else(
+            || status.configured_as.parse().unwrap_or_default(),
+            |asn| asn.0,
+        ),
+        local_as: status.local_as.0,
+        state: status.state.to_string(),
+        since_seconds: since.as_secs(),
+        reason,
+        families: families.collect(),
+        graceful_restart: false,
+        messages_received: status.counters.messages_received,
+        messages_sent: status.counters.messages_sent,
+    }
+}
+
+pub(super) fn routes(routes: Vec<RouteStatus>) -> Vec<agent::Route> {
+    routes
+        .into_iter()
+        .flat_map(|RouteStatus { prefix, paths }| {
+            paths
+                .into_iter()
+                .map(move |path| route(prefix.to_string(), path))
+        })
+        .collect()
+}
+
+fn route(prefix: String, path: PathStatus) -> agent::Route {
+    let large = path.large_communities.into_iter();
+    agent::Route {
+        prefix,
+        next_hops: path.next_hop.into_iter().collect(),
+        from: path
+            .peer
+            .map_or_else(|| "local".to_owned(), |peer| peer.to_string()),
+        as_path: path.as_path,
+        origin: path.origin.to_string(),
+        local_pref: path.local_pref.unwrap_or_default(),
+        med: path.med,
+        best: path.best,
+        stale: path.stale,
+        reason: path.reason,
+        communities: path.communities.into_iter().chain(large).collect(),
+    }
+}

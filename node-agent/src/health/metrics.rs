@@ -1,0 +1,328 @@
+//! The agent's metrics, all prefixed `margay_`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use margay_bgp::{Family, State};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family as Labelled;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Everything that is counted. Updates are atomic and cheap; label values are few and known, except for peers,
+/// whose series end with the peer.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    bgp_peers: Labelled<StateLabel, Gauge>,
+    bgp_session_transitions: Labelled<TransitionLabels, Counter>,
+    bgp_routes: Labelled<RouteLabels, Gauge>,
+    cni_calls: Labelled<CallLabels, Counter>,
+    cni_call_duration: Labelled<VerbLabel, Histogram, fn() -> Histogram>,
+    policy_apply_duration: Histogram,
+    policy_apply_failures: Counter,
+    kernel_routes: Labelled<FamilyLabel, Gauge>,
+    allocated_addresses: Labelled<FamilyLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransitionLabels {
+    peer: String,
+    to: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    family: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    verb: &'static str,
+    result: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerbLabel {
+    verb: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FamilyLabel {
+    family: &'static str,
+}
+
+impl Metrics {
+    /// All series at zero, under the name of this build.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("margay"),
+            bgp_peers: Labelled::default(),
+            bgp_session_transitions: Labelled::default(),
+            bgp_routes: Labelled::default(),
+            cni_calls: Labelled::default(),
+            cni_call_duration: Labelled::new_with_constructor(call_buckets),
+            // 50 microseconds (one set element) to 3.3 seconds.
+            policy_apply_duration: Histogram::new(exponential_buckets(0.000_05, 4.0, 9)),
+            policy_apply_failures: Counter::default(),
+            kernel_routes: Labelled::default(),
+            allocated_addresses: Labelled::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "build",
+            "Version of the agent",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register(
+            "bgp_peers",
+            "BGP peers by state of their session",
+            self.bgp_peers.clone(),
+        );
+        let help = "BGP sessions that came up or went down";
+        registry.register(
+            "bgp_session_transitions",
+            help,
+            self.bgp_session_transitions.clone(),
+        );
+        registry.register(
+            "bgp_routes",
+            "Routes learned from peers, and originated by this node",
+            self.bgp_routes.clone(),
+        );
+        registry.register("cni_calls", "CNI calls answered", self.cni_calls.clone());
+        let help = "Time from a CNI call to its answer";
+        registry.register_with_unit(
+            "cni_call_duration",
+            help,
+            Unit::Seconds,
+            self.cni_call_duration.clone(),
+        );
+        let help = "Time of one policy transaction";
+        registry.register_with_unit(
+            "policy_apply_duration",
+            help,
+            Unit::Seconds,
+            self.policy_apply_duration.clone(),
+        );
+        let help = "Policy transactions that the kernel refused";
+        registry.register(
+            "policy_apply_failures",
+            help,
+            self.policy_apply_failures.clone(),
+        );
+        registry.register(
+            "kernel_routes",
+            "Routes of the agent in the kernel",
+            self.kernel_routes.clone(),
+        );
+        let help = "Addresses held by pods of this node";
+        registry.register(
+            "allocated_addresses",
+            help,
+            self.allocated_addresses.clone(),
+        );
+    }
+
+    /// One state a peer.
+    pub fn bgp_peers(&self, states: impl IntoIterator<Item = State>) {
+        use State::{Active, Connect, Established, Idle, OpenConfirm, OpenSent};
+        let mut counts = BTreeMap::from(
+            [Idle, Connect, Active, OpenSent, OpenConfirm, Established].map(|state| (state, 0)),
+        );
+        for state in states {
+            *counts.entry(state).or_default() += 1;
+        }
+        for (state, count) in counts {
+            self.bgp_peers
+                .get_or_create(&StateLabel {
+                    state: state.to_string(),
+                })
+                .set(count);
+        }
+    }
+
+    /// A session is established.
+    pub fn bgp_session_up(&self, peer: IpAddr) {
+        self.bgp_session_transitions
+            .get_or_create(&TransitionLabels {
+                peer: peer.to_string(),
+                to: "up",
+            })
+            .inc();
+    }
+
+    /// An established session ended.
+    pub fn bgp_session_down(&self, peer: IpAddr) {
+        self.bgp_session_transitions
+            .get_or_create(&TransitionLabels {
+                peer: peer.to_string(),
+                to: "down",
+            })
+            .inc();
+    }
+
+    /// The peer is configured no more: its series end.
+    pub fn bgp_peer_removed(&self, peer: IpAddr) {
+        for to in ["up", "down"] {
+            self.bgp_session_transitions.remove(&TransitionLabels {
+                peer: peer.to_string(),
+                to,
+            });
+        }
+    }
+
+    /// Prefixes of a family in use from peers.
+    pub fn bgp_routes_learned(&self, family: Family, count: usize) {
+        set(
+            &self.bgp_routes,
+            RouteLabels {
+                family: name(family),
+                direction: "learned",
+            },
+            count,
+        );
+    }
+
+    /// Prefixes of a family that this node originates.
+    pub fn bgp_routes_announced(&self, family: Family, count: usize) {
+        set(
+            &self.bgp_routes,
+            RouteLabels {
+                family: name(family),
+                direction: "announced",
+            },
+            count,
+        );
+    }
+
+    /// A CNI call was answered; `result` is `ok` or the CNI error code.
+    pub fn cni_call(&self, verb: &'static str, result: impl Into<String>, duration: Duration) {
+        self.cni_calls
+            .get_or_create(&CallLabels {
+                verb,
+                result: result.into(),
+            })
+            .inc();
+        self.cni_call_duration
+            .get_or_create(&VerbLabel { verb })
+            .observe(duration.as_secs_f64());
+    }
+
+    /// A policy transaction is in the kernel.
+    pub fn policy_applied(&self, duration: Duration) {
+        self.policy_apply_duration.observe(duration.as_secs_f64());
+    }
+
+    /// The kernel refused a policy transaction.
+    pub fn policy_failed(&self) {
+        self.policy_apply_failures.inc();
+    }
+
+    /// Routes of ours in the kernel.
+    pub fn kernel_routes(&self, family: Family, count: usize) {
+        set(
+            &self.kernel_routes,
+            FamilyLabel {
+                family: name(family),
+            },
+            count,
+        );
+    }
+
+    /// Addresses held by pods of this node.
+    pub fn allocated_addresses(&self, family: Family, count: usize) {
+        set(
+            &self.allocated_addresses,
+            FamilyLabel {
+                family: name(family),
+            },
+            count,
+        );
+    }
+
+    /// The OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("a String takes every write");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// 1 millisecond to 8 seconds: a runtime gives up after minutes, a person worries after seconds.
+fn call_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 14))
+}
+
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4Unicast => "ipv4",
+        Family::Ipv6Unicast => "ipv6",
+    }
+}
+
+fn set<S: Clone + std::hash::Hash + Eq>(metric: &Labelled<S, Gauge>, labels: S, count: usize) {
+    metric
+        .get_or_create(&labels)
+        .set(i64::try_from(count).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_its_openmetrics_name() {
+        let metrics = Metrics::new();
+        let peer = IpAddr::from([10, 0, 0, 1]);
+        metrics.bgp_peers([State::Established, State::Established]);
+        metrics.bgp_session_up(peer);
+        metrics.bgp_routes_learned(Family::Ipv6Unicast, 3);
+        metrics.cni_call("add", "ok", Duration::from_millis(3));
+        metrics.policy_failed();
+        let text = metrics.encode();
+        for line in [
+            concat!(
+                "margay_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+            "margay_bgp_peers{state=\"Established\"} 2",
+            "margay_bgp_peers{state=\"Idle\"} 0",
+            "margay_bgp_session_transitions_total{peer=\"10.0.0.1\",to=\"up\"} 1",
+            "margay_bgp_routes{family=\"ipv6\",direction=\"learned\"} 3",
+            "margay_cni_calls_total{verb=\"add\",result=\"ok\"} 1",
+            "margay_cni_call_duration_seconds_count{verb=\"add\"} 1",
+            "margay_policy_apply_failures_total 1",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is missing in\n{text}"
+            );
+        }
+        assert!(text.ends_with("# EOF\n"));
+        metrics.bgp_peer_removed(peer);
+        assert!(!metrics.encode().contains("10.0.0.1"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What the engine wants of the speaker: whole sets, compared inside.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use margay_bgp::{Asn, Origination, PeerConfig, SpeakerConfig};
+
+/// Everything the speaker is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Desired {
+    /// Who we are; without it there is no speaker and nobody listens. A change ends every session (Cease) and
+    /// starts a new speaker. `restarting`, `forwarding_preserved` and `deferral_time` count only at the first.
+    pub identity: Option<SpeakerConfig>,
+    /// TCP port to listen on.
+    pub listen_port: u16,
+    /// All peers; `description` names the object that asked for the session.
+    pub peers: Vec<PeerConfig>,
+    /// All routes of our own.
+    pub originations: Vec<Origination>,
+    /// How the tracked next hops resolve: address to distance. One that is missing or `None` does not, and routes
+    /// through it are not used.
+    pub next_hops: HashMap<IpAddr, Option<u32>>,
+}
+
+impl Desired {
+    /// The port to listen on, if there is anybody to listen for.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.identity.as_ref().map(|_| self.listen_port)
+    }
+
+    /// The configuration of one peer.
+    pub(super) fn peer(&self, address: IpAddr) -> Option<&PeerConfig> {
+        self.peers.iter().find(|peer| peer.address == address)
+    }
+}
+
+/// What cannot change while a speaker lives.
+pub(super) fn fixed(config: &SpeakerConfig) -> (Asn, Ipv4Addr, u16, usize, bool) {
+    (
+        config.local_as,
+        config.router_id,
+        config.restart_time,
+        config.maximum_paths,
+        config.multipath_relax,
+    )
+}

@@ -1,0 +1,484 @@
+//! The one owner of the [`Speaker`]: inputs in, outputs out, nothing that waits.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use margay_bgp::{
+    Config, ConnectionId, Event as Happening, Families, Family, Input, Output, PeerStatus,
+    ShutdownKind, Speaker, SpeakerConfig, State,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::connection::{self, Event, Finished, Outbox};
+use super::handle::{Peer, Peers, Request, Session};
+use super::listener::Incoming;
+use super::{Desired, Learned, desired, socket};
+use crate::health::Metrics;
+
+/// Connection events that may wait for the speaker; with 32 KiB each this bounds its unread input to 4 MiB.
+const EVENTS: usize = 128;
+
+/// Where results go.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) learned: watch::Sender<Arc<Learned>>,
+    pub(super) next_hops: watch::Sender<Arc<BTreeSet<IpAddr>>>,
+    pub(super) sessions: watch::Sender<Arc<Vec<Session>>>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The speaker, its connections, and what was last told and published.
+pub(super) struct Owner {
+    speaker: Option<Speaker>,
+    desired: Arc<Desired>,
+    /// Of each connection: the peer, and where to write.
+    outboxes: HashMap<ConnectionId, (IpAddr, Outbox)>,
+    /// The last connection of each peer that the speaker closed; it may still be saying its last words.
+    closing: HashMap<IpAddr, Finished>,
+    /// Dropped with everything in it: no connection outlives the owner.
+    pub(super) connections: JoinSet<()>,
+    /// From the present speaker's connections; each speaker has its own queue, because ids begin anew.
+    pub(super) events: mpsc::Receiver<Event>,
+    events_sender: mpsc::Sender<Event>,
+    ports: watch::Sender<Option<u16>>,
+    published: Published,
+    learned: Learned,
+    notes: HashMap<IpAddr, Notes>,
+    changed: Changed,
+}
+
+/// What the speaker does not keep about a peer.
+#[derive(Debug)]
+struct Notes {
+    state: State,
+    since: Instant,
+    /// The last failure that was logged: a peer that is away is no news every few seconds.
+    failure: String,
+}
+
+/// What the last outputs said has changed; published when the speaker has nothing more to say.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changed {
+    learned: bool,
+    next_hops: bool,
+    sessions: bool,
+}
+
+impl Owner {
+    pub(super) fn new(published: Published, ports: watch::Sender<Option<u16>>) -> Self {
+        let (events_sender, events) = mpsc::channel(EVENTS);
+        Self {
+            speaker: None,
+            desired: Arc::default(),
+            outboxes: HashMap::new(),
+            closing: HashMap::new(),
+            connections: JoinSet::new(),
+            events,
+            events_sender,
+            ports,
+            published,
+            learned: Learned::default(),
+            notes: HashMap::new(),
+            changed: Changed::default(),
+        }
+    }
+
+    /// Tells the speaker what is new in `desired`.
+    pub(super) fn apply(&mut self, desired: Arc<Desired>) {
+        let now = Instant::now();
+        let old = std::mem::replace(&mut self.desired, Arc::clone(&desired));
+        let identity = |desired: &Desired| desired.identity.as_ref().map(desired::fixed);
+        let fresh = identity(&old) != identity(&desired);
+        if fresh {
+            self.replace(old.identity.is_none(), now);
+        }
+        if let Some(speaker) = &mut self.speaker {
+            if fresh || old.originations != desired.originations {
+                speaker.originate(desired.originations.clone(), now);
+            }
+            if fresh || old.next_hops != desired.next_hops {
+                speaker.set_next_hops(desired.next_hops.clone());
+            }
+            // Last: a session that comes up at once finds the routes there.
+            if fresh || old.peers != desired.peers {
+                speaker.apply(
+                    Config {
+                        peers: desired.peers.clone(),
+                    },
+                    now,
+                );
+                self.changed.sessions = true;
+            }
+        }
+        self.count_announced();
+        self.forget_peers(&old);
+        let port = desired.port();
+        self.ports
+            .send_if_modified(|listening| std::mem::replace(listening, port) != port);
+    }
+
+    /// Ends the old speaker's sessions and makes the new one, if there shall be one.
+    fn replace(&mut self, first: bool, now: Instant) {
+        if let Some(mut speaker) = self.speaker.take() {
+            speaker.shutdown(ShutdownKind::Permanent, now);
+            self.speaker = Some(speaker);
+            self.drain();
+        }
+        self.outboxes.clear();
+        (self.events_sender, self.events) = mpsc::channel(EVENTS);
+        self.speaker = self.desired.identity.clone().map(|config| {
+            let config = if first { config } else { not_restarting(config) };
+            tracing::info!(local_as = %config.local_as, router_id = %config.router_id, restarting = config.restarting, "BGP speaker starts");
+            Speaker::new(config, now)
+        });
+        self.learned = Learned::new(self.learned.generation);
+        self.changed = Changed {
+            learned: true,
+            next_hops: true,
+            sessions: true,
+        };
+    }
+
+    /// Passes on what happened to connections.
+    pub(super) fn happened(&mut self, events: impl Iterator<Item = Event>) {
+        let Some(speaker) = &mut self.speaker else {
+            return;
+        };
+        let now = Instant::now();
+        for event in events {
+            match event {
+                Event::Connected { connection, local } => {
+                    speaker.handle(Input::Connected { connection, local }, now)
+                }
+                Event::Received { connection, bytes } => speaker.handle(
+                    Input::Received {
+                        connection,
+                        bytes: &bytes,
+                    },
+                    now,
+                ),
+                Event::Written { connection, octets } => {
+                    speaker.handle(Input::Written { connection, octets }, now)
+                }
+                Event::ConnectFailed { connection, reason } => {
+                    self.outboxes.remove(&connection);
+                    speaker.handle(Input::ConnectFailed { connection, reason }, now);
+                }
+                Event::Closed { connection, reason } => {
+                    self.outboxes.remove(&connection);
+                    speaker.handle(Input::Closed { connection, reason }, now);
+                }
+            }
+        }
+    }
+
+    /// Takes a connection that a peer opened, or closes it.
+    pub(super) fn accept(&mut self, incoming: Incoming) {
+        let Some(speaker) = &mut self.speaker else {
+            return;
+        };
+        let Incoming {
+            remote,
+            local,
+            stream,
+        } = incoming;
+        let missing = self
+            .desired
+            .peer(remote)
+            .and_then(|peer| socket::missing_protection(peer.gtsm, peer.password.is_some()));
+        if let Some(missing) = missing {
+            return tracing::warn!(peer = %remote, "connection refused: {missing}");
+        }
+        match speaker.accept(remote, local, Instant::now()) {
+            Ok(id) => {
+                let (outbox, inbox) = connection::outbox();
+                self.outboxes.insert(id, (remote, outbox));
+                self.connections.spawn(connection::carry(
+                    id,
+                    stream,
+                    inbox,
+                    self.events_sender.clone(),
+                ));
+            }
+            Err(refusal) => tracing::debug!(peer = %remote, "connection refused: {refusal}"),
+        }
+    }
+
+    /// Answers a question. Whoever asked may have left.
+    pub(super) fn answer(&mut self, request: Request) {
+        let now = Instant::now();
+        match request {
+            Request::Peers(answer) => {
+                let _ = answer.send(self.peers(now));
+            }
+            Request::Routes(filter, answer) => {
+                let _ = answer.send(
+                    self.speaker
+                        .as_ref()
+                        .map(|speaker| speaker.routes(&filter))
+                        .unwrap_or_default(),
+                );
+            }
+            Request::Reset(peer, answer) => {
+                let _ = answer.send(
+                    self.speaker
+                        .as_mut()
+                        .is_some_and(|speaker| speaker.reset(peer, now)),
+                );
+            }
+        }
+    }
+
+    /// Lets the speaker work: timers, then everything it has to say, then snapshots of what changed.
+    pub(super) fn turn(&mut self) {
+        let now = Instant::now();
+        if let Some(speaker) = &mut self.speaker
+            && speaker.poll_timeout().is_some_and(|due| due <= now)
+        {
+            speaker.handle_timeout(now);
+        }
+        self.drain();
+        self.publish();
+    }
+
+    /// When the speaker wants to be looked at again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.speaker.as_ref()?.poll_timeout()
+    }
+
+    /// Looks at the sessions for what no event tells: states on the way to Established, and why they fail.
+    pub(super) fn observe(&mut self) {
+        let now = Instant::now();
+        let statuses = self
+            .speaker
+            .as_ref()
+            .map(|speaker| speaker.peers(now))
+            .unwrap_or_default();
+        self.note_states(&statuses, now);
+        self.published
+            .metrics
+            .bgp_peers(statuses.iter().map(|status| status.state));
+        let mut sessions: Vec<_> = statuses.into_iter().map(session).collect();
+        sessions.sort_by_key(|session| session.address);
+        self.published.sessions.send_if_modified(|old| {
+            let changed = **old != sessions;
+            if changed {
+                *old = Arc::new(sessions);
+            }
+            changed
+        });
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.speaker.as_mut().and_then(Speaker::poll_output) {
+            match output {
+                Output::Connect(dial) => {
+                    let (outbox, inbox) = connection::outbox();
+                    self.outboxes.insert(dial.connection, (dial.peer, outbox));
+                    let earlier = self.closing.remove(&dial.peer);
+                    self.connections.spawn(connection::dial(
+                        dial,
+                        earlier,
+                        inbox,
+                        self.events_sender.clone(),
+                    ));
+                }
+                Output::Send { connection, bytes } => {
+                    if let Some((_, outbox)) = self.outboxes.get(&connection) {
+                        outbox.send(bytes);
+                    }
+                }
+                Output::Close { connection } => {
+                    if let Some((peer, outbox)) = self.outboxes.remove(&connection) {
+                        self.closing.insert(peer, outbox.close());
+                    }
+                }
+                Output::Event(event) => self.note(event),
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let changed = std::mem::take(&mut self.changed);
+        if changed.learned {
+            if let Some(speaker) = &mut self.speaker {
+                self.learned.apply(speaker.learned_changes());
+            }
+            self.learned.generation += 1;
+            self.published
+                .learned
+                .send_replace(Arc::new(self.learned.clone()));
+            for family in Family::ALL {
+                self.published
+                    .metrics
+                    .bgp_routes_learned(family, self.learned.count(family));
+            }
+        }
+        if changed.next_hops {
+            let tracked = self
+                .speaker
+                .as_ref()
+                .map(Speaker::tracked_next_hops)
+                .unwrap_or_default();
+            self.published
+                .next_hops
+                .send_replace(Arc::new(tracked.into_iter().collect()));
+        }
+        if changed.sessions {
+            self.observe();
+        }
+    }
+
+    fn peers(&mut self, now: Instant) -> Peers {
+        let Some(speaker) = &self.speaker else {
+            return Peers::default();
+        };
+        let statuses = speaker.peers(now);
+        self.note_states(&statuses, now);
+        let since = |status: &PeerStatus| {
+            self.notes
+                .get(&status.address)
+                .map(|notes| now.saturating_duration_since(notes.since))
+        };
+        let peers = statuses
+            .into_iter()
+            .map(|status| Peer {
+                since: since(&status).unwrap_or_default(),
+                status,
+            })
+            .collect();
+        let identity = self
+            .desired
+            .identity
+            .as_ref()
+            .map(|config| (config.local_as, config.router_id));
+        Peers { identity, peers }
+    }
+
+    fn note_states(&mut self, statuses: &[PeerStatus], now: Instant) {
+        for status in statuses {
+            let notes = self
+                .notes
+                .entry(status.address)
+                .or_insert_with(|| Notes::new(now));
+            if notes.state != status.state {
+                notes.state = status.state;
+                notes.since = now;
+            }
+        }
+    }
+
+    fn note(&mut self, event: Happening) {
+        let metrics = &self.published.metrics;
+        match event {
+            Happening::PeerUp { peer } => {
+                tracing::info!(%peer, "BGP session established");
+                metrics.bgp_session_up(peer);
+                self.changed.sessions = true;
+                if let Some(notes) = self.notes.get_mut(&peer) {
+                    notes.failure.clear();
+                }
+            }
+            Happening::PeerDown {
+                peer,
+                reason,
+                stale,
+            } => {
+                tracing::warn!(%peer, routes_kept = stale, "BGP session ended: {reason}");
+                metrics.bgp_session_down(peer);
+                self.changed.sessions = true;
+            }
+            Happening::SessionFailed { peer, reason } => {
+                let notes = self
+                    .notes
+                    .entry(peer)
+                    .or_insert_with(|| Notes::new(Instant::now()));
+                if notes.failure != reason {
+                    tracing::warn!(%peer, "no BGP session: {reason}");
+                    notes.failure = reason;
+                    self.changed.sessions = true;
+                }
+            }
+            Happening::EndOfRib { peer, family } => tracing::debug!(%peer, %family, "End-of-RIB"),
+            Happening::RouteFault { peer, fault } => {
+                tracing::warn!(%peer, "malformed UPDATE: {fault}")
+            }
+            Happening::MaximumPrefixes {
+                peer,
+                family,
+                limit,
+            } => {
+                tracing::warn!(%peer, %family, limit, "more prefixes than allowed: the peer is held down");
+                self.changed.sessions = true;
+            }
+            Happening::DeferralEnded => {
+                tracing::info!("best paths are decided");
+                self.learned.deferral_ended = true;
+                self.changed.learned = true;
+            }
+            Happening::LearnedChanged => self.changed.learned = true,
+            Happening::NextHopsChanged => self.changed.next_hops = true,
+        }
+    }
+
+    fn forget_peers(&mut self, old: &Desired) {
+        let kept: HashSet<_> = self.desired.peers.iter().map(|peer| peer.address).collect();
+        for gone in old
+            .peers
+            .iter()
+            .map(|peer| peer.address)
+            .filter(|address| !kept.contains(address))
+        {
+            self.notes.remove(&gone);
+            self.closing.remove(&gone);
+            self.published.metrics.bgp_peer_removed(gone);
+        }
+    }
+
+    fn count_announced(&self) {
+        for family in Family::ALL {
+            let count = self
+                .desired
+                .originations
+                .iter()
+                .filter(|route| Family::of(&route.prefix) == family)
+                .count();
+            self.published.metrics.bgp_routes_announced(family, count);
+        }
+    }
+}
+
+impl Notes {
+    fn new(now: Instant) -> Self {
+        Self {
+            state: State::Idle,
+            since: now,
+            failure: String::new(),
+        }
+    }
+}
+
+/// A speaker that replaces another one in the same process starts anew: nothing is left from before.
+fn not_restarting(config: SpeakerConfig) -> SpeakerConfig {
+    SpeakerConfig {
+        restarting: false,
+        forwarding_preserved: Families::NONE,
+        ..config
+    }
+}
+
+fn session(status: PeerStatus) -> Session {
+    let reason = match (status.state, status.last_error) {
+        (State::Established, _) | (_, None) => String::new(),
+        (_, Some(error)) => error.reason,
+    };
+    Session {
+        name: status.description,
+        address: status.address,
+        state: status.state,
+        reason,
+    }
+}
