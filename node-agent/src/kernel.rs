@@ -1,3 +1,23 @@
 //! Everything that writes to the kernel, and nothing else does.
+//!
+//! ```text
+//!   events ──► underlay ──► snapshot (how next hops resolve, the node's addresses)
+//!     │
+//!     └──────► route (sink) ◄── RouteSet        link: pod wires     sysctl: forwarding
+//!                └─ nexthop (which objects)     netns: their homes  nft: the one table
+//! ```
 
+mod error;
+pub mod events;
+pub mod link;
+mod netlink;
+pub mod netns;
+pub mod nexthop;
 pub mod nft;
+pub mod route;
+pub mod sysctl;
+#[cfg(test)]
+mod testnet;
+pub mod underlay;
+
+pub use error::Error;
