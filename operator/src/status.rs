@@ -198,21 +198,32 @@ fn container_complaint(status: &ContainerStatus) -> Option<String> {
         .as_ref()
         .and_then(|s| s.terminated.as_ref());
     let waiting = status.state.as_ref().and_then(|s| s.waiting.as_ref());
-    let exit = last.map(|t| {
-        format!(
-            "exit code {}, {} restarts",
-            t.exit_code, status.restart_count
-        )
-    });
-    let waiting = waiting.map(|w| match (&w.reason, &w.message) {
-        (Some(reason), Some(message)) => format!("{reason}: {message}"),
-        (reason, message) => reason
-            .clone()
-            .or_else(|| message.clone())
-            .unwrap_or_default(),
-    });
-    waiting.or(exit)
+    if let Some(last) = last {
+        let line = last
+            .message
+            .as_deref()
+            .unwrap_or_default()
+            .trim()
+            .lines()
+            .last()
+            .unwrap_or_default();
+        let line: String = line.chars().take(LINE).collect();
+        return Some(format!(
+            "exit code {}, {} restarts: {line}",
+            last.exit_code, status.restart_count
+        ));
+    }
+    let waiting = waiting.filter(|w| w.reason.as_deref() != Some("ContainerCreating"))?;
+    let words: Vec<&str> = [&waiting.reason, &waiting.message]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    Some(words.join(": "))
 }
+
+/// Characters shown of a failing agent's last line.
+const LINE: usize = 240;
 
 #[cfg(test)]
 mod tests {
@@ -312,7 +323,7 @@ mod tests {
         let crash = json!({ "containerStatuses": [{ "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 4,
             "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } } }] });
         let exited = json!({ "containerStatuses": [{ "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 4,
-            "lastState": { "terminated": { "exitCode": 2 } }, "state": { "running": {} } }] });
+            "lastState": { "terminated": { "exitCode": 2, "message": "starting\nno such file\n" } }, "state": { "waiting": { "reason": "CrashLoopBackOff" } } }] });
         let pods = vec![
             pod("n1", ready),
             pod("n2", crash),
@@ -327,7 +338,7 @@ mod tests {
         assert_eq!(
             condition(&facts, "Available"),
             "False AgentsNotReady: 1 of 5 agents ready; margay-agent-n2 on n2: ImagePullBackOff: no such image; \
-             margay-agent-n3 on n3: exit code 2, 4 restarts; margay-agent-n4 on n4: is not ready; its log says why; and 1 more"
+             margay-agent-n3 on n3: exit code 2, 4 restarts: no such file; margay-agent-n4 on n4: is not ready; its log says why; and 1 more"
         );
     }
 

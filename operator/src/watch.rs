@@ -108,7 +108,7 @@ pub(crate) fn backoff(failures: u32) -> Duration {
 }
 
 /// Longest that a call of the API server may take; the client itself retries for minutes.
-pub(crate) const CALL: Duration = Duration::from_secs(10);
+pub(crate) const CALL: Duration = Duration::from_secs(8);
 
 /// An error of a call in words for a condition: without it, `deadline has elapsed`.
 pub(crate) fn explain(

@@ -86,6 +86,8 @@ fn container(spec: &InstallationSpec, endpoint: Option<SocketAddr>) -> Value {
         "command": ["/usr/bin/margay-agent", "run"],
         "env": env,
         "ports": [{ "name": "health", "containerPort": names::AGENT_HEALTH_PORT }],
+        // The operator shows the last line in the Installation's conditions.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "livenessProbe": probe("/healthz", 10, 6),
         "readinessProbe": probe("/readyz", 2, 2),
         "resources": { "requests": { "cpu": "50m", "memory": "64Mi" } },
