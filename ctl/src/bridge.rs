@@ -89,24 +89,13 @@ impl Bridge {
             {}
         }
         let written = String::from_utf8_lossy(&written);
-        match written.trim() {
-            "" => anyhow!("the agent does not answer: {}", status_text(status)),
-            words => anyhow!("{words}"),
+        match (written.trim(), std::error::Error::source(status)) {
+            // A status without a cause is one that the agent sent.
+            ("", None) => anyhow!("the agent refuses: {}", status.message()),
+            ("", Some(cause)) => anyhow!("the agent does not answer: {}", innermost(cause)),
+            (words, _) => anyhow!("{words}"),
         }
     }
-}
-
-fn status_text(status: &tonic::Status) -> String {
-    let innermost = std::error::Error::source(status)
-        .map(innermost)
-        .filter(|text| !text.is_empty());
-    innermost.unwrap_or_else(|| {
-        if status.message().is_empty() {
-            status.code().to_string()
-        } else {
-            status.message().to_owned()
-        }
-    })
 }
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {

@@ -59,9 +59,12 @@ impl Command {
         let cluster = Cluster::connect(options).await?;
         let api: Api<IPPool> = Api::all(cluster.client());
         let doing = format!("create ippool/{}", self.name);
-        let others = cluster
+        let mut others = cluster
             .list("list ippools", &api, ListParams::default())
             .await?;
+        others
+            .iter_mut()
+            .for_each(|pool| pool.metadata.managed_fields = None);
         let existing = others
             .iter()
             .find(|pool| pool.metadata.name.as_ref() == Some(&self.name));
@@ -78,7 +81,8 @@ impl Command {
             dry_run: self.dry_run,
             field_manager: Some(FIELD_MANAGER.to_owned()),
         };
-        let created = cluster.call(&doing, api.create(&params, &wanted)).await?;
+        let mut created = cluster.call(&doing, api.create(&params, &wanted)).await?;
+        created.metadata.managed_fields = None;
         let report = Report::object(
             options.output,
             &created,
@@ -116,7 +120,7 @@ fn compare(existing: &IPPool, wanted: &IPPool) -> Result<(), String> {
     let mut patch = Map::new();
     let mut change = |field: &str, old: Value, new: Value| {
         lines.push(format!("  spec.{field} is {old}, not {new}"));
-        patch.insert(field.to_owned(), new);
+        patch.insert(field.to_owned(), merge_patch(&old, new));
     };
     if old.nat_outgoing != new.nat_outgoing {
         change(
@@ -170,6 +174,18 @@ fn compare(existing: &IPPool, wanted: &IPPool) -> Result<(), String> {
         "ippool/{name} exists with another spec:\n{}\n{remedy}",
         lines.join("\n")
     ))
+}
+
+/// What turns `old` into `new` as a JSON merge patch (RFC 7396): there, keys that are left out stay, and null removes.
+fn merge_patch(old: &Value, new: Value) -> Value {
+    let (Value::Object(old), Value::Object(mut new)) = (old, new.clone()) else {
+        return new;
+    };
+    for (key, was) in old {
+        let will = new.remove(key).unwrap_or(Value::Null);
+        new.insert(key.clone(), merge_patch(was, will));
+    }
+    Value::Object(new)
 }
 
 fn grows(old: IpNetwork, new: IpNetwork) -> bool {
@@ -289,6 +305,21 @@ change it with: kubectl patch ippool pods --type merge -p '{\"spec\":{\"cidr\":\
             compare(&pool("10.244.0.0/16"), &wanted).unwrap_err(),
             golden
         );
+    }
+
+    #[test]
+    fn a_selector_is_replaced_not_merged() {
+        let selecting = |text: &str| {
+            Command {
+                node_selector: Some(selector(text).unwrap()),
+                ..command("10.244.0.0/16")
+            }
+            .wanted()
+            .unwrap()
+        };
+        let remedy = compare(&selecting("rack=r1,zone=z"), &selecting("rack=r2")).unwrap_err();
+        let patch = r#"{"spec":{"nodeSelector":{"matchLabels":{"rack":"r2","zone":null}}}}"#;
+        assert!(remedy.ends_with(&format!("-p '{patch}'")), "{remedy}");
     }
 
     #[test]

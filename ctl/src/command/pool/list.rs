@@ -24,9 +24,13 @@ impl Command {
     pub(crate) async fn run(self, options: &Options) -> anyhow::Result<Report> {
         let cluster = Cluster::connect(options).await?;
         let api: Api<IPPool> = Api::all(cluster.client());
-        let pools = cluster
+        let mut pools = cluster
             .list("list ippools", &api, ListParams::default())
             .await?;
+        // Which client wrote which field is of no use to a reader, and refused when the output is applied.
+        pools
+            .iter_mut()
+            .for_each(|pool| pool.metadata.managed_fields = None);
         let report = Report::of(options.output, &List::new(&pools), || table(&pools))?;
         Ok(
             report
