@@ -24,6 +24,12 @@ fn peer(Peer { status, since }: Peer) -> agent::Peer {
         (_, None) if !status.enabled => "held down by configuration".to_owned(),
         (_, None) => "not connected yet".to_owned(),
     };
+    let restarts = |side: &[String]| {
+        side.iter()
+            .any(|capability| capability.starts_with("graceful-restart"))
+    };
+    let graceful_restart =
+        restarts(&status.capabilities_sent) && restarts(&status.capabilities_received);
     let families = Family::ALL.into_iter().map(|family| {
         let counts = status.prefixes[family];
         agent::FamilyCount {
@@ -45,7 +51,7 @@ fn peer(Peer { status, since }: Peer) -> agent::Peer {
         since_seconds: since.as_secs(),
         reason,
         families: families.collect(),
-        graceful_restart: false,
+        graceful_restart,
         messages_received: status.counters.messages_received,
         messages_sent: status.counters.messages_sent,
     }

@@ -63,6 +63,9 @@ impl Driver {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 changed = desired.changed() => {
+                    if cancel.is_cancelled() {
+                        return Ok(());
+                    }
                     changed.context("nobody configures the speaker any more")?;
                     owner.apply(Arc::clone(&desired.borrow_and_update()));
                 }

@@ -73,6 +73,13 @@ fn routes_go_both_ways(router: &impl Router, ours: &Ours) {
     assert_eq!(peers.identity.unwrap().0, OUR_AS);
     let status = &peers.peers[0].status;
     assert_eq!(status.remote_as, Some(Asn(65001)));
+    // What the gRPC answer goes by.
+    assert!(
+        status
+            .capabilities_received
+            .iter()
+            .any(|text| text.starts_with("graceful-restart"))
+    );
     for family in Family::ALL {
         let counts = status.prefixes[family];
         // FRR also shows us our own route, which is received and not accepted: our AS is in its path.
@@ -139,4 +146,32 @@ fn refused_as(ours: &Ours) {
     });
     assert!(reason.to_lowercase().contains("as"), "{reason}");
     assert_ne!(ours.session().state, State::Established);
+}
+
+#[test]
+fn fifty_thousand_routes_between_two_of_ours() {
+    let net = net::Net::new();
+    let v4 = (0..25_000_u32).map(|i| {
+        format!("100.{}.{}.0/24", 64 + i / 256, i % 256)
+            .parse()
+            .unwrap()
+    });
+    let v6 = (0..25_000_u32).map(|i| format!("2001:db8:{i:x}::/48").parse().unwrap());
+    let theirs = Ours::start_at(&net.router, ours::opposite(v4.chain(v6)));
+    let ours = Ours::start(&net, ours::desired());
+    let count = |ours: &Ours| Family::ALL.map(|family| ours.handle.learned.borrow().count(family));
+    until("all routes learned", || {
+        (count(&ours) == [25_000, 25_000]).then_some(())
+    });
+    until("ours over there", || {
+        (count(&theirs) == [1, 1]).then_some(())
+    });
+    let before = ours.handle.learned.borrow().clone();
+    theirs.desire(|desired| desired.originations.truncate(1));
+    until("withdrawals", || (count(&ours) == [1, 0]).then_some(()));
+    assert_eq!(
+        ours.handle.learned.borrow().changes_since(&before).len(),
+        49_999
+    );
+    assert_eq!(ours.session().state, State::Established);
 }

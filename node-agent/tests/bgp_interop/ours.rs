@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use margay_agent::health::{Heartbeats, Metrics};
 use margay_agent::speaker::{self, Desired, Handle, Peers, Session};
 use margay_bgp::{
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::OUR_ROUTES;
-use crate::net::Net;
+use crate::net::{Net, Place};
 
 pub(crate) const OUR_AS: Asn = Asn(4_200_000_010);
 const ROUTER: [u8; 4] = [10, 99, 0, 1];
@@ -56,6 +57,25 @@ pub(crate) fn desired() -> Desired {
     }
 }
 
+/// The other end of [`desired`] as a speaker of ours, with many routes.
+pub(crate) fn opposite(prefixes: impl Iterator<Item = IpNetwork>) -> Desired {
+    let mut desired = desired();
+    let peer = &mut desired.peers[0];
+    peer.address = [10, 99, 0, 2].into();
+    peer.source = Some(ROUTER.into());
+    peer.remote_as = RemoteAs::Number(OUR_AS);
+    peer.local_addresses = LocalAddresses {
+        v4: Some(ROUTER.into()),
+        v6: "fd99::1".parse().ok(),
+    };
+    desired.identity = Some(SpeakerConfig::new(Asn(65001), ROUTER.into()));
+    desired.originations = prefixes.map(Origination::new).collect();
+    desired.next_hops = [IpAddr::from([10, 99, 0, 2]), "fd99::2".parse().unwrap()]
+        .map(|address| (address, Some(0)))
+        .into();
+    desired
+}
+
 /// The same after a restart with the routes still in the kernel.
 pub(crate) fn restarting(desired: &Desired) -> Desired {
     let mut desired = desired.clone();
@@ -67,6 +87,10 @@ pub(crate) fn restarting(desired: &Desired) -> Desired {
 
 impl Ours {
     pub(crate) fn start(net: &Net, desired: Desired) -> Self {
+        Self::start_at(&net.ours, desired)
+    }
+
+    pub(crate) fn start_at(place: &Place, desired: Desired) -> Self {
         // Shown with a failing test; the second test of a process finds it in place.
         let _ = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::DEBUG)
@@ -76,7 +100,7 @@ impl Ours {
         let heartbeat = Heartbeats::new().register("speaker", Duration::from_secs(10));
         let (driver, handle) = speaker::new(follow, Arc::new(Metrics::new()), heartbeat);
         let cancel = CancellationToken::new();
-        let (place, cancelled) = (net.ours.handle(), cancel.clone());
+        let (place, cancelled) = (place.handle(), cancel.clone());
         let thread = std::thread::spawn(move || {
             place.enter();
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
