@@ -3,11 +3,13 @@
 # binaries, without a Docker engine: target/images/margay.tar, an OCI layout
 # that `ctr -n k8s.io images import` and `skopeo copy oci-archive:` take.
 #
-#   images/build.sh [DIRECTORY]
+#   images/build.sh [DIRECTORY [OUTPUT]]
 #
 # DIRECTORY holds margay-agent, margay-operator, margay-cni and margayctl; when
-# left out it is where `cargo build --release` puts them. The same binaries make
-# the same bytes, and when nothing changed nothing is done.
+# left out it is where `cargo build --release` puts them. OUTPUT is the directory
+# of margay.tar, target/images when left out; builds of other binaries belong
+# elsewhere. The same binaries make the same bytes, and when nothing changed
+# nothing is done.
 #
 # In the image, and nothing else:
 #   /usr/bin/{margay-agent,margay-operator,margayctl,kubectl-margay}
@@ -16,7 +18,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-out=$root/target/images
+out=${2:-$root/target/images}
 repository=margay.dev/margay
 version=$(sed -n '/^\[workspace\.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 name=$repository:$version
@@ -92,4 +94,4 @@ tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=r
     -C "$layout" -cf "$work/margay.tar" .
 mv "$work/margay.tar" "$out/margay.tar"
 echo "$hash" >"$out/margay.stamp"
-echo "target/images/margay.tar: $name, $(($(stat -c %s "$out/margay.tar") / 1048576)) MB"
+echo "$out/margay.tar: $name, $(($(stat -c %s "$out/margay.tar") / 1048576)) MB"
