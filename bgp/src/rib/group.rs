@@ -40,6 +40,8 @@ struct Entry {
     attributes: Option<Arc<Attributes>>,
     source: Source,
     version: u64,
+    /// The present source may have been told another source's route before, and has to hear that it is gone.
+    replaced: bool,
 }
 
 /// A peer's place in the log.
@@ -90,6 +92,7 @@ impl Group {
         source: Source,
     ) {
         let family = Family::of(&prefix);
+        let mut replaced = false;
         match self.entries.get_mut(&prefix) {
             None if attributes.is_none() => return,
             None => self.advertised[family] += 1,
@@ -107,6 +110,7 @@ impl Group {
                     (None, Some(_)) => self.advertised[family] += 1,
                     _ => {}
                 }
+                replaced = entry.replaced || entry.source != source;
                 self.log.remove(&entry.version);
             }
         }
@@ -118,17 +122,15 @@ impl Group {
                 attributes,
                 source,
                 version: self.head,
+                replaced,
             },
         );
     }
 
     /// A peer joins with nothing told yet; `told` is what another group told it, withdrawn where not told here.
     pub(crate) fn join(&mut self, peer: PeerId, end_of_rib: bool, told: &[IpNetwork]) {
-        let gone = |prefix: &&IpNetwork| {
-            self.entries
-                .get(prefix)
-                .is_none_or(|entry| entry.attributes.is_none())
-        };
+        let here = |entry: &Entry| entry.attributes.is_some() && entry.source != Source::Peer(peer);
+        let gone = |prefix: &&IpNetwork| !self.entries.get(prefix).is_some_and(here);
         let mut withdrawn: PerFamily<Vec<Nlri>> = PerFamily::default();
         for prefix in told.iter().filter(gone) {
             withdrawn[Family::of(prefix)].push(Nlri::from(*prefix));
@@ -204,10 +206,14 @@ impl Group {
                     continue;
                 };
                 *position += 1;
-                return Some(match &chunk.split_horizon {
-                    Some((source, withdrawal)) if *source == peer => Arc::clone(withdrawal),
-                    _ => Arc::clone(&chunk.octets),
-                });
+                let octets = match &chunk.split_horizon {
+                    Some((source, withdrawal)) if *source == peer => withdrawal,
+                    _ => &chunk.octets,
+                };
+                if octets.is_empty() {
+                    continue;
+                }
+                return Some(Arc::clone(octets));
             }
             if member.cursor < self.head {
                 let from = member.cursor;
@@ -256,10 +262,14 @@ impl Group {
                                 attributes,
                                 source,
                                 prefixes: Vec::new(),
+                                replaced: Vec::new(),
                             });
                             order.len() - 1
                         });
                     order[position].prefixes.push(Nlri::from(*prefix));
+                    if entry.replaced {
+                        order[position].replaced.push(Nlri::from(*prefix));
+                    }
                 }
                 // Who stands at 0 has been told nothing that could be withdrawn.
                 None if from > 0 => withdrawn[family].push(Nlri::from(*prefix)),
@@ -312,6 +322,8 @@ struct Bucket<'a> {
     attributes: &'a Arc<Attributes>,
     source: Source,
     prefixes: Vec<Nlri>,
+    /// Those that the source itself has to hear withdrawn.
+    replaced: Vec<Nlri>,
 }
 
 impl Bucket<'_> {
@@ -327,7 +339,7 @@ impl Bucket<'_> {
             Source::Peer(peer) => {
                 let (mut octets, mut withdrawal) = (Vec::new(), Vec::new());
                 announce(&mut octets);
-                wire::withdraw(family, prefixes, &mut withdrawal);
+                wire::withdraw(family, &self.replaced, &mut withdrawal);
                 writer.split(octets, peer, withdrawal);
             }
         }
