@@ -320,7 +320,8 @@ impl Builder {
     }
 
     fn peer_tests(&mut self, peers: &Peers) -> Vec<Match> {
-        let mut tests = self.block_tests(&peers.blocks);
+        let blocks = Family::BOTH.map(|family| self.block_test(family, &peers.blocks));
+        let mut tests: Vec<_> = blocks.into_iter().flatten().collect();
         for selector in &peers.selectors {
             let group = Group::Pods(selector.clone());
             for family in Family::BOTH {
@@ -337,26 +338,23 @@ impl Builder {
         tests
     }
 
-    fn block_tests(&mut self, blocks: &Ranges) -> Vec<Match> {
-        let mut tests = Vec::new();
+    /// The test for one family's part of a block; none when it has no such part.
+    fn block_test(&mut self, family: Family, blocks: &Ranges) -> Option<Match> {
         let side = self.peer_side();
-        for family in Family::BOTH {
-            match blocks.as_network(family) {
-                Some(network) if network.prefix() == 0 => tests.push(Match::Nfproto(family)),
-                Some(network) => tests.push(Match::AddressIs { side, network }),
-                None if blocks.of(family).is_empty() => {}
-                None => {
-                    let set = self.add_block(family, blocks);
-                    tests.push(Match::AddressIn {
-                        side,
-                        family,
-                        set,
-                        inverted: false,
-                    });
-                }
+        match blocks.as_network(family) {
+            Some(network) if network.prefix() == 0 => Some(Match::Nfproto(family)),
+            Some(network) => Some(Match::AddressIs { side, network }),
+            None if blocks.of(family).is_empty() => None,
+            None => {
+                let set = self.add_block(family, blocks);
+                Some(Match::AddressIn {
+                    side,
+                    family,
+                    set,
+                    inverted: false,
+                })
             }
         }
-        tests
     }
 
     fn add_block(&mut self, family: Family, blocks: &Ranges) -> SetName {
@@ -384,9 +382,11 @@ impl Builder {
                 .to_vec();
         }
         let mut tests = Vec::new();
-        for block in self.block_tests(&peers.blocks) {
+        let blocks = Family::BOTH.map(|family| self.block_test(family, &peers.blocks));
+        if blocks.iter().any(Option::is_some) {
             let services = self.service_in(PeerSelector::everyone(), protocol, name);
-            tests.extend(services.map(|service| vec![block.clone(), service]));
+            let both = blocks.into_iter().zip(services);
+            tests.extend(both.filter_map(|(block, service)| Some(vec![block?, service])));
         }
         for selector in &peers.selectors {
             tests.extend(

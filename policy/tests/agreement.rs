@@ -1,4 +1,5 @@
 //! The compiled table and the oracle judge random clusters alike, and the table does not depend on how it came about.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 #[path = "support/fixtures.rs"]
 mod fixtures;

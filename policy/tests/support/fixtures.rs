@@ -44,13 +44,16 @@ pub(crate) fn namespace(name: &str, extra: &[(&str, &str)]) -> Namespace {
 
 /// A running pod whose UID is `namespace-name`.
 pub(crate) fn pod(namespace: &str, name: &str, pairs: &[(&str, &str)], addresses: &[&str]) -> Pod {
-    let mut pod = Pod::default();
-    pod.metadata = ObjectMeta {
+    let metadata = ObjectMeta {
         namespace: Some(namespace.to_owned()),
         name: Some(name.to_owned()),
         uid: Some(format!("{namespace}-{name}")),
         labels: Some(labels(pairs)),
         ..ObjectMeta::default()
+    };
+    let mut pod = Pod {
+        metadata,
+        ..Pod::default()
     };
     pod.status.phase = Some("Running".to_owned());
     pod.status.pod_ips = addresses
