@@ -51,6 +51,23 @@ pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
             })
         })
     });
+    report.check("NetworkUnavailable is cleared on every node", || {
+        let conditions = lab.kubectl(&[
+            "get",
+            "nodes",
+            "-o",
+            "jsonpath={.items[*].status.conditions[?(@.type==\"NetworkUnavailable\")].status}",
+        ])?;
+        ensure!(
+            conditions
+                .split_whitespace()
+                .filter(|s| *s == "False")
+                .count()
+                == lab.nodes().len(),
+            "`{conditions}`"
+        );
+        Ok(conditions)
+    });
     report.check("the Installation says so", || {
         lab.kubectl(&[
             "wait",

@@ -1,9 +1,12 @@
 //! The agent killed with -9 under numbered pings at 1 kHz both ways: nothing is lost.
 
-use crate::{cluster::Cluster, report::Report};
+use crate::{
+    cluster::{Cluster, FAMILIES},
+    report::Report,
+};
 use anyhow::{Context, Result, ensure};
-use margay_lab::{Lab, Seen, wait_until};
-use std::{net::SocketAddr, thread::sleep, time::Duration};
+use margay_lab::{Echo, Lab, Pinging, Running, Seen, wait_until};
+use std::{io::Read, net::SocketAddr, thread::sleep, time::Duration};
 
 const RATE: u32 = 1000;
 const PORT: u16 = 7777;
@@ -16,64 +19,106 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
 }
 
 fn killed(cluster: &Cluster, report: &mut Report, node: &str) {
-    report.check(
-        &format!("kill -9 of the agent on {node} under 1 kHz pings both ways, both families"),
-        || {
-            let lab = &cluster.lab;
-            let (a1, c) = (cluster.app("a1"), cluster.app("c"));
-            let mut echoes = Vec::new();
-            let mut streams = Vec::new();
-            for v4 in [true, false] {
-                for (from, to) in [(a1, c), (c, a1)] {
-                    let address = SocketAddr::new(to.address(v4)?, PORT);
-                    echoes.push(lab.echo(&to.place(), address)?);
-                    streams.push((
-                        format!("{}->{} {}", from.name, to.name, address.ip()),
-                        lab.start_ping(&from.place(), address, RATE)?,
-                    ));
-                }
+    let what = format!("kill -9 of the agent on {node} under 1 kHz pings both ways, both families");
+    report.check(&what, || {
+        let lab = &cluster.lab;
+        let traffic = Traffic::start(cluster)?;
+        let mut monitor = lab.spawn(node, &["ip", "monitor", "route", "nexthop"])?;
+        sleep(Duration::from_secs(1));
+        let before = agent(lab, node)?;
+        let ended = lab.kill(node, "margay-agent", "KILL")?;
+        ensure!(ended == 1, "{ended} processes were killed, not 1");
+        let after = wait_until("a new agent serves", Duration::from_secs(60), || {
+            let now = agent(lab, node)?;
+            let serves = now.restarts > before.restarts && now.ready;
+            Ok(if serves {
+                Seen::Holds(now)
+            } else {
+                Seen::NotYet(format!("{now:?}"))
+            })
+        })?;
+        wait_until("its sessions are back", Duration::from_secs(30), || {
+            let peers = cluster
+                .ctl_json(&["bgp", "peers", "--node", node])?
+                .to_string();
+            Ok(if down(&peers) {
+                Seen::NotYet(peers)
+            } else {
+                Seen::Holds(())
+            })
+        })?;
+        // Longer than the speaker defers, so that what it would withdraw by mistake is seen.
+        sleep(Duration::from_secs(3));
+        let seen = traffic.stop()?;
+        let changes = monitored(&mut monitor)?;
+        ensure!(
+            changes.is_empty(),
+            "the new agent changed routes instead of adopting them:\n{changes}"
+        );
+        Ok(format!(
+            "restarts {} -> {}, {seen}, no route or nexthop of the kernel changed",
+            before.restarts, after.restarts
+        ))
+    });
+}
+
+/// What `ip monitor` printed of our routes and of nexthop objects.
+fn monitored(monitor: &mut Running) -> Result<String> {
+    let child = monitor.child();
+    child.kill()?;
+    let mut text = String::new();
+    child
+        .stdout
+        .take()
+        .context("ip monitor has no output")?
+        .read_to_string(&mut text)?;
+    let ours = |line: &&str| {
+        line.contains("proto 83") || line.starts_with("id ") || line.contains("Deleted id")
+    };
+    Ok(text.lines().filter(ours).collect::<Vec<_>>().join("\n"))
+}
+
+/// Four streams of numbered pings: between the racks, both ways, both families.
+struct Traffic {
+    streams: Vec<(String, Pinging)>,
+    _echoes: Vec<Echo>,
+}
+
+impl Traffic {
+    fn start(cluster: &Cluster) -> Result<Self> {
+        let (a1, c) = (cluster.app("a1"), cluster.app("c"));
+        let (mut streams, mut echoes) = (Vec::new(), Vec::new());
+        for v4 in FAMILIES {
+            for (from, to) in [(a1, c), (c, a1)] {
+                let address = SocketAddr::new(to.address(v4)?, PORT);
+                echoes.push(cluster.lab.echo(&to.place(), address)?);
+                let stream = cluster.lab.start_ping(&from.place(), address, RATE)?;
+                streams.push((
+                    format!("{} -> {} {}", from.name, to.name, address.ip()),
+                    stream,
+                ));
             }
-            sleep(Duration::from_secs(1));
-            let before = agent(lab, node)?;
-            let ended = lab.kill(node, "margay-agent", "KILL")?;
-            ensure!(ended == 1, "{ended} processes were killed, not 1");
-            let after = wait_until("a new agent serves", Duration::from_secs(60), || {
-                let now = agent(lab, node)?;
-                Ok(if now.restarts > before.restarts && now.ready {
-                    Seen::Holds(now)
-                } else {
-                    Seen::NotYet(format!("{now:?}"))
-                })
-            })?;
-            wait_until("its sessions are back", Duration::from_secs(30), || {
-                let peers = cluster
-                    .ctl_json(&["bgp", "peers", "--node", node])?
-                    .to_string();
-                Ok(if down(&peers) {
-                    Seen::NotYet(peers)
-                } else {
-                    Seen::Holds(())
-                })
-            })?;
-            // Longer than the deferral of the restarting speaker, so that what it withdraws by mistake is seen.
-            sleep(Duration::from_secs(3));
-            let mut sent = 0;
-            let (mut lost, mut gap) = (Vec::new(), 0.0_f64);
-            for (what, stream) in streams {
-                let result = stream.stop()?;
-                sent += result.sent;
-                gap = gap.max(result.largest_gap_ms);
-                if result.lost > 0 {
-                    lost.push(format!("{what}: {} of {}", result.lost, result.sent));
-                }
+        }
+        Ok(Self {
+            streams,
+            _echoes: echoes,
+        })
+    }
+
+    /// What was seen; an error when anything was lost.
+    fn stop(self) -> Result<String> {
+        let (mut sent, mut gap, mut lost) = (0, 0.0_f64, Vec::new());
+        for (what, stream) in self.streams {
+            let result = stream.stop()?;
+            sent += result.sent;
+            gap = gap.max(result.largest_gap_ms);
+            if result.lost > 0 {
+                lost.push(format!("{what}: {} of {}", result.lost, result.sent));
             }
-            ensure!(lost.is_empty(), "lost {}", lost.join(", "));
-            Ok(format!(
-                "restarts {} -> {}, sent {sent}, lost 0, largest gap {gap:.1} ms",
-                before.restarts, after.restarts
-            ))
-        },
-    );
+        }
+        ensure!(lost.is_empty(), "lost {}", lost.join(", "));
+        Ok(format!("sent {sent}, lost 0, largest gap {gap:.1} ms"))
+    }
 }
 
 /// Whether a JSON listing of peers shows one that is not established.

@@ -16,6 +16,7 @@ mod install;
 mod kill;
 mod objects;
 mod policy;
+mod probe;
 mod report;
 mod routing;
 mod services;
