@@ -3,22 +3,48 @@
 //! Schemas are additive and tolerant: every field that is not the object's identity has a default, so that an older agent reads a newer object.
 //! The CEL rules here are the first gate; code that acts on an object still parses it into types that cannot be wrong.
 
-#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+#![allow(clippy::duplicated_attributes, reason = "each printed column repeats its type")]
+
+#[allow(
+    unreachable_pub,
+    reason = "KubeSchema repeats the struct inside a private scope"
+)]
 pub mod bgp_configuration;
-#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+#[allow(
+    unreachable_pub,
+    reason = "KubeSchema repeats the struct inside a private scope"
+)]
 pub mod bgp_node;
-#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+#[allow(
+    unreachable_pub,
+    reason = "KubeSchema repeats the struct inside a private scope"
+)]
 pub mod bgp_peer;
 pub mod condition;
-#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+#[allow(
+    unreachable_pub,
+    reason = "KubeSchema repeats the struct inside a private scope"
+)]
 pub mod installation;
-#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+#[allow(
+    unreachable_pub,
+    reason = "KubeSchema repeats the struct inside a private scope"
+)]
 pub mod ip_block;
-#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+#[allow(
+    unreachable_pub,
+    reason = "KubeSchema repeats the struct inside a private scope"
+)]
 pub mod ip_pool;
-#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+#[allow(
+    unreachable_pub,
+    reason = "KubeSchema repeats the struct inside a private scope"
+)]
 pub mod node_config;
-#[allow(unreachable_pub, reason = "KubeSchema repeats the struct inside a private scope")]
+#[allow(
+    unreachable_pub,
+    reason = "KubeSchema repeats the struct inside a private scope"
+)]
 pub mod node_state;
 
 pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, Mesh};
@@ -55,7 +81,8 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 /// # Errors
 /// None in practice; the serialiser's signature has one.
 pub fn definitions_yaml() -> Result<String, String> {
-    let mut yaml = String::from("# Generated from proto/src/crd by `make manifests`. Do not edit.\n");
+    let mut yaml =
+        String::from("# Generated from proto/src/crd by `make manifests`. Do not edit.\n");
     for definition in definitions() {
         let mut value = serde_json::to_value(&definition).map_err(|e| e.to_string())?;
         strip_formats(&mut value);
@@ -68,7 +95,8 @@ pub fn definitions_yaml() -> Result<String, String> {
 fn strip_formats(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(map) => {
-            if matches!(map.get("format"), Some(serde_json::Value::String(f)) if f.starts_with("uint")) {
+            if matches!(map.get("format"), Some(serde_json::Value::String(f)) if f.starts_with("uint"))
+            {
                 map.remove("format");
             }
             map.values_mut().for_each(strip_formats);

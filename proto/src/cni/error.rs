@@ -98,6 +98,7 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+#[cfg(feature = "rpc")]
 impl From<Error> for crate::rpc::cni::Error {
     fn from(error: Error) -> Self {
         Self {
@@ -108,6 +109,7 @@ impl From<Error> for crate::rpc::cni::Error {
     }
 }
 
+#[cfg(feature = "rpc")]
 impl From<crate::rpc::cni::Error> for Error {
     fn from(error: crate::rpc::cni::Error) -> Self {
         Self::new(Code(error.code), error.message).with_details(error.details)

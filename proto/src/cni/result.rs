@@ -1,6 +1,7 @@
 //! What ADD returns, and every later verb gets back as `prevResult`.
 
 use super::{Cidr, Code, Error, Version};
+#[cfg(feature = "rpc")]
 use crate::rpc;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -119,6 +120,7 @@ impl AddResult {
     }
 }
 
+#[cfg(feature = "rpc")]
 impl TryFrom<rpc::cni::AddReply> for AddResult {
     type Error = Error;
 
@@ -149,6 +151,7 @@ impl TryFrom<rpc::cni::AddReply> for AddResult {
     }
 }
 
+#[cfg(feature = "rpc")]
 impl From<rpc::cni::Interface> for Interface {
     fn from(link: rpc::cni::Interface) -> Self {
         let mtu = (link.mtu > 0).then_some(link.mtu);
@@ -161,6 +164,7 @@ impl From<rpc::cni::Interface> for Interface {
     }
 }
 
+#[cfg(feature = "rpc")]
 impl TryFrom<rpc::cni::Route> for Route {
     type Error = Error;
 
@@ -172,6 +176,7 @@ impl TryFrom<rpc::cni::Route> for Route {
     }
 }
 
+#[cfg(feature = "rpc")]
 fn ip_config(address: rpc::cni::Address, links: usize) -> Result<IpConfig, Error> {
     let index = usize::try_from(address.interface)
         .ok()

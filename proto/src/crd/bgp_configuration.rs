@@ -53,7 +53,9 @@ const fn default_restart() -> u16 {
 }
 
 /// Which nodes peer without a BGPPeer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum Mesh {
     /// Every node with every other.
     #[default]

@@ -4,14 +4,20 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 /// Written by each node's agent, named as the node; changes rarely.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize,
+)]
 #[kube(
-    group = "margay.dev", version = "v1alpha1", kind = "BGPNode", plural = "bgpnodes", singular = "bgpnode",
+    group = "margay.dev",
+    version = "v1alpha1",
+    kind = "BGPNode",
+    plural = "bgpnodes",
+    singular = "bgpnode",
     derive = "PartialEq",
     selectable = ".spec.asNumber",
     printcolumn(name = "AS", type_ = "integer", json_path = ".spec.asNumber"),
     printcolumn(name = "RouterID", type_ = "string", json_path = ".spec.routerID"),
-    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses"),
+    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BGPNodeSpec {

@@ -7,11 +7,19 @@ use serde::{Deserialize, Serialize};
 /// Sessions of some nodes: with one router (`address` and `remoteAS`), or with the nodes that `peerSelector` names.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
-    group = "margay.dev", version = "v1alpha1", kind = "BGPPeer", plural = "bgppeers", singular = "bgppeer",
+    group = "margay.dev",
+    version = "v1alpha1",
+    kind = "BGPPeer",
+    plural = "bgppeers",
+    singular = "bgppeer",
     derive = "PartialEq",
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
     printcolumn(name = "RemoteAS", type_ = "string", json_path = ".spec.remoteAS"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[x_kube(validation = ("has(self.address) != has(self.peerSelector)", "give either address (a router) or peerSelector (nodes), not both"))]
 #[x_kube(validation = ("!has(self.address) || has(self.remoteAS)", "remoteAS is required with address: a number, `internal` or `external`"))]

@@ -40,6 +40,8 @@ impl Condition {
 
     /// Whether `conditions` hold `type_` with status `True`.
     pub fn is_true(conditions: &[Self], type_: &str) -> bool {
-        conditions.iter().any(|c| c.type_ == type_ && c.status == "True")
+        conditions
+            .iter()
+            .any(|c| c.type_ == type_ && c.status == "True")
     }
 }

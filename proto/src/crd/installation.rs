@@ -50,7 +50,9 @@ fn default_log() -> String {
 }
 
 /// When the runtime pulls an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[allow(missing_docs)]
 pub enum ImagePullPolicy {
     Always,
@@ -65,7 +67,10 @@ pub enum ImagePullPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct InstallationPool {
     /// Name of the IPPool.
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// Its addresses, in CIDR notation.
     #[schemars(length(max = 43))]

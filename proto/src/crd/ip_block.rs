@@ -6,15 +6,26 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A block of addresses with one writer: the node that owns it. Creating the object whose name is canonical for its cidr is the claim.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize,
+)]
 #[kube(
-    group = "margay.dev", version = "v1alpha1", kind = "IPBlock", plural = "ipblocks", singular = "ipblock",
+    group = "margay.dev",
+    version = "v1alpha1",
+    kind = "IPBlock",
+    plural = "ipblocks",
+    singular = "ipblock",
     derive = "PartialEq",
-    selectable = ".spec.nodeName", selectable = ".spec.pool",
+    selectable = ".spec.nodeName",
+    selectable = ".spec.pool",
     printcolumn(name = "CIDR", type_ = "string", json_path = ".spec.cidr"),
     printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits"))]
 #[x_kube(validation = ("self.cidr == oldSelf.cidr && self.pool == oldSelf.pool && self.nodeName == oldSelf.nodeName", "cidr, pool and nodeName of a block are immutable"))]
@@ -36,7 +47,18 @@ pub struct IPBlockSpec {
 }
 
 /// One address in use.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocation {
     /// The address.

@@ -9,14 +9,30 @@ use serde::{Deserialize, Serialize};
 /// A range of addresses, handed to nodes block by block.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
-    group = "margay.dev", version = "v1alpha1", kind = "IPPool", plural = "ippools", singular = "ippool",
+    group = "margay.dev",
+    version = "v1alpha1",
+    kind = "IPPool",
+    plural = "ippools",
+    singular = "ippool",
     derive = "PartialEq",
     status = "IPPoolStatus",
     printcolumn(name = "CIDR", type_ = "string", json_path = ".spec.cidr"),
     printcolumn(name = "NAT", type_ = "boolean", json_path = ".spec.natOutgoing"),
-    printcolumn(name = "Active", type_ = "string", json_path = ".status.conditions[?(@.type==\"Active\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Active\")].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Active",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Active\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Active\")].reason"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16"))]
 #[x_kube(validation = ("!has(self.blockSize) || !isCIDR(self.cidr) || (cidr(self.cidr).ip().family() == 4 ? self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116 && self.blockSize <= 128)", "blockSize must be 20 to 32 for IPv4 and 116 to 128 for IPv6"))]
@@ -63,6 +79,7 @@ pub struct IPPoolStatus {
 impl IPPoolSpec {
     /// The prefix length of this pool's blocks.
     pub fn effective_block_size(&self, cidr: IpNetwork) -> u8 {
-        self.block_size.unwrap_or(if cidr.is_ipv4() { 26 } else { 122 })
+        self.block_size
+            .unwrap_or(if cidr.is_ipv4() { 26 } else { 122 })
     }
 }

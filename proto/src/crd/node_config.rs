@@ -7,10 +7,18 @@ use serde::{Deserialize, Serialize};
 /// Overrides for the nodes that the selector names, such as a rack's AS number. Of several that set a field for one node, the first by name wins and the node says so.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
-    group = "margay.dev", version = "v1alpha1", kind = "NodeConfig", plural = "nodeconfigs", singular = "nodeconfig",
+    group = "margay.dev",
+    version = "v1alpha1",
+    kind = "NodeConfig",
+    plural = "nodeconfigs",
+    singular = "nodeconfig",
     derive = "PartialEq",
     printcolumn(name = "AS", type_ = "integer", json_path = ".spec.asNumber"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[x_kube(validation = ("!has(self.routerID) || (isIP(self.routerID) && ip(self.routerID).family() == 4 && self.routerID != '0.0.0.0')", "routerID must be an IPv4 address other than 0.0.0.0"))]
 #[serde(rename_all = "camelCase")]

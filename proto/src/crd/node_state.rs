@@ -5,15 +5,29 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 /// Sessions, applied generations and conditions of one node; written by its agent on change, coalesced.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize,
+)]
 #[kube(
-    group = "margay.dev", version = "v1alpha1", kind = "NodeState", plural = "nodestates", singular = "nodestate",
+    group = "margay.dev",
+    version = "v1alpha1",
+    kind = "NodeState",
+    plural = "nodestates",
+    singular = "nodestate",
     status = "NodeStateStatus",
     selectable = ".spec.nodeName",
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
     printcolumn(name = "Sessions", type_ = "string", json_path = ".status.established"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStateSpec {
