@@ -13,74 +13,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::group::{Group, digit, short_hash};
 use crate::layout;
-use crate::policy::{Allow, Direction, Namespaces, Peer, PeerSelector, Port};
+use crate::policy::{Allow, Direction, Peer, PeerSelector, Port};
 use crate::ranges::Ranges;
 use crate::table::{
-    Action, Chain, ChainName, Digest, Element, Family, KeyType, Match, PortRange, Protocol, Rule,
-    Set, SetName, Side, Verdict, VerdictMap, VmapKey,
+    Action, Chain, ChainName, Element, Family, KeyType, Match, PortRange, Protocol, Rule, Set,
+    SetName, Side, Verdict, VerdictMap, VmapKey,
 };
 
 /// Up to this many single ports are cheaper as rules than as a map lookup.
 const PLAIN_PORTS: usize = 4;
-
-/// Pods, or services of pods, whose addresses are a pair of sets.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Group {
-    /// Addresses of the selected pods.
-    Pods(PeerSelector),
-    /// Address, protocol and number of the named port of the selected pods.
-    Service(PeerSelector, Protocol, String),
-}
-
-impl Group {
-    pub(crate) fn selector(&self) -> &PeerSelector {
-        match self {
-            Self::Pods(selector) | Self::Service(selector, ..) => selector,
-        }
-    }
-
-    /// The namespace it is confined to, if it is confined to one.
-    pub(crate) fn namespace(&self) -> Option<&str> {
-        match &self.selector().namespaces {
-            Namespaces::Named(name) => Some(name),
-            Namespaces::Selected(_) => None,
-        }
-    }
-
-    /// What it stands for.
-    pub(crate) fn note(&self) -> String {
-        match self {
-            Self::Pods(selector) => selector.to_string(),
-            Self::Service(selector, protocol, name) => {
-                format!("{selector}; {protocol} port {name:?}")
-            }
-        }
-    }
-
-    pub(crate) fn set_name(&self, family: Family) -> SetName {
-        let kind = match self {
-            Self::Pods(_) => 'p',
-            Self::Service(..) => 'n',
-        };
-        SetName::new(format!(
-            "{kind}{}_{}",
-            digit(family),
-            short_hash(&self.note())
-        ))
-    }
-
-    /// The set, still empty.
-    pub(crate) fn set(&self, family: Family) -> Set {
-        let key = match (self, family) {
-            (Self::Pods(_), Family::V4) => KeyType::Ipv4,
-            (Self::Pods(_), Family::V6) => KeyType::Ipv6,
-            (Self::Service(..), Family::V4) => KeyType::Ipv4ProtoPort,
-            (Self::Service(..), Family::V6) => KeyType::Ipv6ProtoPort,
-        };
-        Set::hash(key).noted(&self.note())
-    }
-}
 
 /// Chains that implement one distinct set of rules for one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -456,18 +399,4 @@ impl Class {
 
 fn goto(chain: &ChainName) -> Rule {
     Rule::new([], [Action::Verdict(Verdict::Goto(chain.clone()))])
-}
-
-fn digit(family: Family) -> char {
-    match family {
-        Family::V4 => '4',
-        Family::V6 => '6',
-    }
-}
-
-/// Eighty bits of SHA-256 in hexadecimal: nobody finds a second text for the name of another namespace's set.
-fn short_hash(text: &str) -> String {
-    let mut hash = Digest::of_text(text).to_string();
-    hash.truncate(20);
-    hash
 }

@@ -15,6 +15,7 @@
 
 mod compile;
 pub mod diff;
+mod group;
 pub mod index;
 mod layout;
 mod policy;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::pods::{PodId, Pods, Record};
-use crate::compile::Group;
+use crate::group::Group;
 use crate::policy::Namespaces;
 use crate::selector::Labels;
 use crate::table::{Element, Family, Set, SetName, Table};
