@@ -1,6 +1,6 @@
 //! The whole `inet margay` table as data.
 //!
-//! The compiler writes a [`Table`], [`diff`](crate::diff) compares two of them, the nfnetlink encoder of the agent sends the
+//! The compiler writes a [`Table`], [`diff`](mod@crate::diff) compares two of them, the nfnetlink encoder of the agent sends the
 //! difference, [`Table::render`] writes it as `nft` text and [`Table::evaluate`] walks a packet through it. The language is
 //! closed and only as rich as Margay's own rules need: what it cannot say, the kernel will never hold.
 //!
