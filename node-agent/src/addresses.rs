@@ -48,12 +48,11 @@ pub enum NoAddress {
     Ending,
 }
 
+type Answer = oneshot::Sender<Result<Attachment, NoAddress>>;
+
 #[derive(Debug)]
 enum Request {
-    Allocate(
-        Box<Attachment>,
-        oneshot::Sender<Result<Attachment, NoAddress>>,
-    ),
+    Allocate(Box<Attachment>, Answer),
     Release(AttachmentKey, oneshot::Sender<()>),
 }
 
@@ -126,10 +125,7 @@ pub struct Addresses {
     allocator: Allocator,
     epoch: Instant,
     synced: bool,
-    waiting: VecDeque<(
-        Box<Attachment>,
-        oneshot::Sender<Result<Attachment, NoAddress>>,
-    )>,
+    waiting: VecDeque<(Box<Attachment>, Answer)>,
     dirty: BTreeSet<IpNetwork>,
     lost: VecDeque<Block>,
     /// After an error of the API server.

@@ -13,28 +13,35 @@ mod engine_task;
 mod serving;
 
 use crate::{
-    actuate::Actuator,
+    actuate::{Actuator, Applied},
     addresses::{self, Addresses},
     api,
     blocks::KubeStore,
     cni::{Records, conflist, link_name, server::Server},
-    engine::{Change, Engine, Event, Start},
+    engine::{Change, Engine, Event, Plan, Start},
     health::{self, Gates, Heartbeats, Metrics},
     kernel::{link, route::Target, sysctl},
     report::Reporter,
     speaker,
-    state::StateFile,
+    state::{LastKnown, StateFile},
     watch as watching,
 };
 use anyhow::Context;
 use kube::{Api, Client, runtime::watcher};
 use margay_bgp::Families;
 use margay_ipam::Attachment;
-use margay_proto::{crd::IPBlock, names, rpc};
+use margay_proto::{
+    crd::IPBlock,
+    names,
+    rpc::{
+        agent::{Address, agent_server::AgentServer},
+        cni::cni_server::CniServer,
+    },
+};
 use std::{collections::BTreeSet, path::Path, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -88,126 +95,199 @@ type Tasks = JoinSet<anyhow::Result<()>>;
 
 async fn serve(options: Options) -> anyhow::Result<()> {
     tracing::info!(node = %options.node, version = env!("CARGO_PKG_VERSION"), "starting");
-    let cancel = CancellationToken::new();
-    let mut tasks: Tasks = JoinSet::new();
-    let metrics = Arc::new(Metrics::new());
-    let heartbeats = Heartbeats::new();
     let gates = Gates::new();
     let gate = gates.gate("pods", "starting");
-    let health = health::Health {
-        heartbeats: heartbeats.clone(),
-        gates,
-        metrics: metrics.clone(),
-    };
-    tasks.spawn(health::serve(options.health_port, health, cancel.clone()));
-
-    let records = Records::open(names::ATTACHMENTS)
-        .with_context(|| format!("attachment records in {}", names::ATTACHMENTS))?;
-    let attachments = records.load()?;
-    remove_unrecorded_links(&attachments).await?;
-    let state =
-        StateFile::open(names::STATE).with_context(|| format!("state in {}", names::STATE))?;
-    let known = state.load();
-    sysctl::enable_forwarding(Path::new(sysctl::RECORD))?;
-    conflist::install_plugin(&options.plugin, &options.cni_bin)?;
-    let (actuator, applied) = Actuator::open(metrics.clone()).await?;
-
+    let mut wiring = Wiring::new(options, gates);
+    let ground = wiring.ground().await?;
     let client = Client::try_default()
         .await
         .context("credentials of the agent's service account")?;
-    let (events, event_queue) = mpsc::channel(1024);
-    let blocks = known.as_ref().map(|k| k.blocks.clone());
-    let engine = Engine::new(Start {
-        node: options.node.clone(),
-        inputs: known.map(|k| k.inputs).unwrap_or_default(),
-        blocks: blocks.clone(),
-        attachments: attachments.clone(),
-        forwarding: forwarding(&actuator),
-    });
-    let (engine_task, plans, desired) = engine_task::EngineTask::new(engine, event_queue, state);
-    tasks.spawn(engine_task.run(
-        heartbeats.register("engine", Duration::from_secs(30)),
-        cancel.clone(),
-    ));
-    tasks.spawn(actuator.run(
-        plans.clone(),
-        events.clone(),
-        heartbeats.register("kernel", Duration::from_secs(30)),
-        cancel.clone(),
-    ));
-
-    let (driver, speaker) = speaker::new(
-        desired,
-        metrics.clone(),
-        heartbeats.register("speaker", Duration::from_secs(30)),
-    );
-    tasks.spawn(driver.run(cancel.clone()));
-    tasks.spawn(engine_task::follow(
-        speaker.learned.clone(),
-        events.clone(),
-        Event::Learned,
-    ));
-    tasks.spawn(engine_task::follow(
-        speaker.next_hops.clone(),
-        events.clone(),
-        Event::NextHops,
-    ));
-
-    let (watched_blocks, watched) = mpsc::channel(256);
-    let start = addresses::Start {
-        node: options.node.clone(),
-        blocks: blocks.unwrap_or_default(),
-        attachments,
-        plans: plans.clone(),
-        watched,
-        store: KubeStore::new(client.clone()),
-        engine: events.clone(),
-        metrics: metrics.clone(),
-    };
-    let (addresses, address_handle, shown) = Addresses::new(start);
-    tasks.spawn(addresses.run(
-        heartbeats.register("addresses", Duration::from_secs(30)),
-        cancel.clone(),
-    ));
-    watch_everything(&mut tasks, &client, &options.node, &events, watched_blocks);
-
+    let core = wiring.core(&ground);
+    let applied = ground.applied.clone();
+    let (address_handle, shown) = wiring.addresses(&core, &ground, &client);
+    wiring.kernel(&core, ground.actuator);
+    let options = &wiring.options;
     let (serving_task, serving) = serving::Serving::new(
-        plans.clone(),
+        core.plans.clone(),
         applied.clone(),
-        options.conflist,
-        options.cni_bin,
+        options.conflist.clone(),
+        options.cni_bin.clone(),
     );
-    tasks.spawn(serving_task.run(cancel.clone()));
+    wiring.tasks.spawn(serving_task.run(wiring.cancel.clone()));
     let server = Server {
-        engine: events,
+        engine: core.events,
         addresses: address_handle,
         applied: applied.clone(),
-        plans: plans.clone(),
+        plans: core.plans.clone(),
         serving: serving.clone(),
-        records,
-        metrics,
+        records: ground.records,
+        metrics: wiring.metrics.clone(),
     };
-    tasks.spawn(serving::sweep(server.clone(), cancel.clone()));
-    let service = api::AgentService::new(options.node.clone(), speaker.clone(), shown);
-    let routes = tonic::service::Routes::new(rpc::agent::agent_server::AgentServer::new(service))
-        .add_service(rpc::cni::cni_server::CniServer::new(server));
-    let socket_cancel = cancel.clone();
-    tasks.spawn(
-        async move { api::serve(Path::new(names::AGENT_SOCKET), routes, socket_cancel).await },
-    );
-    tasks.spawn(
-        Reporter {
-            node: options.node,
-            client,
-            plans,
-            applied,
-            speaker,
-            serving,
-            gate,
+    wiring.socket(server, core.speaker.clone(), shown);
+    let reporter = Reporter {
+        node: wiring.options.node.clone(),
+        client,
+        plans: core.plans,
+        applied,
+        speaker: core.speaker,
+        serving,
+        gate,
+    };
+    wiring.tasks.spawn(reporter.run(wiring.cancel.clone()));
+    until_told(wiring.tasks, wiring.cancel).await
+}
+
+/// What every task gets a part of.
+struct Wiring {
+    options: Options,
+    tasks: Tasks,
+    cancel: CancellationToken,
+    metrics: Arc<Metrics>,
+    heartbeats: Heartbeats,
+}
+
+/// What the node itself remembers: its files and its kernel.
+struct Ground {
+    records: Records,
+    attachments: Vec<Attachment>,
+    state: StateFile,
+    known: Option<LastKnown>,
+    actuator: Actuator,
+    applied: watch::Receiver<Applied>,
+}
+
+/// The engine's and the speaker's ends.
+struct Core {
+    events: mpsc::Sender<Event>,
+    plans: watch::Receiver<Arc<Plan>>,
+    speaker: speaker::Handle,
+}
+
+/// A task that does not beat for this long makes `/healthz` fail.
+const STUCK: Duration = Duration::from_secs(30);
+
+impl Wiring {
+    fn new(options: Options, gates: Gates) -> Self {
+        let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let (metrics, heartbeats) = (Arc::new(Metrics::new()), Heartbeats::new());
+        let health = health::Health {
+            heartbeats: heartbeats.clone(),
+            gates,
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(health::serve(options.health_port, health, cancel.clone()));
+        Self {
+            options,
+            tasks,
+            cancel,
+            metrics,
+            heartbeats,
         }
-        .run(cancel.clone()),
-    );
-    until_told(tasks, cancel).await
+    }
+
+    async fn ground(&self) -> anyhow::Result<Ground> {
+        let records = Records::open(names::ATTACHMENTS)
+            .with_context(|| format!("attachment records in {}", names::ATTACHMENTS))?;
+        let attachments = records.load()?;
+        remove_unrecorded_links(&attachments).await?;
+        let state =
+            StateFile::open(names::STATE).with_context(|| format!("state in {}", names::STATE))?;
+        sysctl::enable_forwarding(Path::new(sysctl::RECORD))?;
+        conflist::install_plugin(&self.options.plugin, &self.options.cni_bin)?;
+        let (actuator, applied) = Actuator::open(self.metrics.clone()).await?;
+        Ok(Ground {
+            records,
+            attachments,
+            known: state.load(),
+            state,
+            actuator,
+            applied,
+        })
+    }
+
+    fn core(&mut self, ground: &Ground) -> Core {
+        let (events, queue) = mpsc::channel(1024);
+        let known = ground.known.clone();
+        let engine = Engine::new(Start {
+            node: self.options.node.clone(),
+            blocks: known.as_ref().map(|k| k.blocks.clone()),
+            inputs: known.map(|k| k.inputs).unwrap_or_default(),
+            attachments: ground.attachments.clone(),
+            forwarding: forwarding(&ground.actuator),
+        });
+        let (task, plans, desired) =
+            engine_task::EngineTask::new(engine, queue, ground.state.clone());
+        let heartbeat = self.heartbeats.register("engine", STUCK);
+        self.tasks.spawn(task.run(heartbeat, self.cancel.clone()));
+        let heartbeat = self.heartbeats.register("speaker", STUCK);
+        let (driver, speaker) = speaker::new(desired, self.metrics.clone(), heartbeat);
+        self.tasks.spawn(driver.run(self.cancel.clone()));
+        let learned = speaker.learned.clone();
+        self.tasks
+            .spawn(engine_task::follow(learned, events.clone(), Event::Learned));
+        let next_hops = speaker.next_hops.clone();
+        self.tasks.spawn(engine_task::follow(
+            next_hops,
+            events.clone(),
+            Event::NextHops,
+        ));
+        Core {
+            events,
+            plans,
+            speaker,
+        }
+    }
+
+    fn kernel(&mut self, core: &Core, actuator: Actuator) {
+        let heartbeat = self.heartbeats.register("kernel", STUCK);
+        self.tasks.spawn(actuator.run(
+            core.plans.clone(),
+            core.events.clone(),
+            heartbeat,
+            self.cancel.clone(),
+        ));
+    }
+
+    fn addresses(
+        &mut self,
+        core: &Core,
+        ground: &Ground,
+        client: &Client,
+    ) -> (addresses::Handle, watch::Receiver<Arc<Vec<Address>>>) {
+        let (watched_blocks, watched) = mpsc::channel(256);
+        let known = ground.known.as_ref();
+        let (task, handle, shown) = Addresses::new(addresses::Start {
+            node: self.options.node.clone(),
+            blocks: known.map(|k| k.blocks.clone()).unwrap_or_default(),
+            attachments: ground.attachments.clone(),
+            plans: core.plans.clone(),
+            watched,
+            store: KubeStore::new(client.clone()),
+            engine: core.events.clone(),
+            metrics: self.metrics.clone(),
+        });
+        let heartbeat = self.heartbeats.register("addresses", STUCK);
+        self.tasks.spawn(task.run(heartbeat, self.cancel.clone()));
+        let node = self.options.node.clone();
+        watch_everything(&mut self.tasks, client, &node, &core.events, watched_blocks);
+        (handle, shown)
+    }
+
+    fn socket(
+        &mut self,
+        server: Server,
+        speaker: speaker::Handle,
+        shown: watch::Receiver<Arc<Vec<Address>>>,
+    ) {
+        self.tasks
+            .spawn(serving::sweep(server.clone(), self.cancel.clone()));
+        let service = api::AgentService::new(self.options.node.clone(), speaker, shown);
+        let routes = tonic::service::Routes::new(AgentServer::new(service))
+            .add_service(CniServer::new(server));
+        let cancel = self.cancel.clone();
+        self.tasks
+            .spawn(async move { api::serve(Path::new(names::AGENT_SOCKET), routes, cancel).await });
+    }
 }
 
 /// The families whose routes of an earlier agent still forward.

@@ -80,6 +80,6 @@ impl IPPoolSpec {
     /// The prefix length of this pool's blocks.
     pub fn effective_block_size(&self, cidr: IpNetwork) -> u8 {
         self.block_size
-            .unwrap_or(if cidr.is_ipv4() { 26 } else { 122 })
+            .unwrap_or_else(|| if cidr.is_ipv4() { 26 } else { 122 })
     }
 }
