@@ -23,7 +23,7 @@ impl Group {
     pub(crate) fn namespace(&self) -> Option<&str> {
         match &self.selector().namespaces {
             Namespaces::Named(name) => Some(name),
-            Namespaces::Selected(_) => None,
+            Namespaces::Selected(_) | Namespaces::Any => None,
         }
     }
 

@@ -94,6 +94,8 @@ pub(crate) struct PeerSelector {
 pub(crate) enum Namespaces {
     Named(String),
     Selected(Selector),
+    /// All, known or not: where a rule speaks of ports only, no namespace is asked for.
+    Any,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +110,7 @@ impl PeerSelector {
     /// Every pod of the cluster.
     pub(crate) fn everyone() -> Self {
         Self {
-            namespaces: Namespaces::Selected(Selector::everything()),
+            namespaces: Namespaces::Any,
             pods: Selector::everything(),
         }
     }
@@ -121,6 +123,7 @@ impl fmt::Display for PeerSelector {
             Namespaces::Selected(selector) => {
                 write!(f, "namespaces {selector}; pods {}", self.pods)
             }
+            Namespaces::Any => write!(f, "any namespace; pods {}", self.pods),
         }
     }
 }

@@ -871,3 +871,10 @@ fn pods_leave_the_cluster_with_the_nodes_address_and_nothing_else_does() {
         );
     }
 }
+
+#[test]
+fn a_named_port_to_anyone_asks_for_no_namespace() {
+    let mut world = world([egress(json!([{ "ports": [{ "port": "web" }] }]))]);
+    world.namespaces.clear();
+    check(&world, &[(A, C, TCP, 9090, true), (A, C, TCP, 80, false)]);
+}

@@ -158,6 +158,7 @@ fn selects(
 ) -> bool {
     let selector = group.selector();
     let in_namespace = match &selector.namespaces {
+        Namespaces::Any => true,
         Namespaces::Named(name) => *name == id.namespace,
         // A namespace that is not known is not selected, not even by the selector that matches all: fail closed.
         Namespaces::Selected(selector) => namespaces
@@ -169,6 +170,7 @@ fn selects(
 
 fn members(group: &Group, pods: &Pods, namespaces: &BTreeMap<String, Labels>) -> Vec<Element> {
     let candidates: Vec<&str> = match &group.selector().namespaces {
+        Namespaces::Any => pods.namespaces().collect(),
         Namespaces::Named(name) => vec![name],
         Namespaces::Selected(selector) => namespaces
             .iter()

@@ -139,6 +139,11 @@ impl Pods {
         })
     }
 
+    /// Namespaces that have pods.
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.records.keys().map(String::as_str)
+    }
+
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&String, &Record)> {
         self.records.get(namespace).into_iter().flatten()
     }
