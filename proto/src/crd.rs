@@ -3,7 +3,10 @@
 //! Schemas are additive and tolerant: every field that is not the object's identity has a default, so that an older agent reads a newer object.
 //! The CEL rules here are the first gate; code that acts on an object still parses it into types that cannot be wrong.
 
-#![allow(clippy::duplicated_attributes, reason = "each printed column repeats its type")]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printed column repeats its type"
+)]
 
 #[allow(
     unreachable_pub,
