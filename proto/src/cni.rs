@@ -12,6 +12,8 @@
 mod cidr;
 mod config;
 mod error;
+#[cfg(feature = "rpc")]
+mod reply;
 mod result;
 mod version;
 

@@ -98,24 +98,6 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-#[cfg(feature = "rpc")]
-impl From<Error> for crate::rpc::cni::Error {
-    fn from(error: Error) -> Self {
-        Self {
-            code: error.code.0,
-            message: error.msg,
-            details: error.details,
-        }
-    }
-}
-
-#[cfg(feature = "rpc")]
-impl From<crate::rpc::cni::Error> for Error {
-    fn from(error: crate::rpc::cni::Error) -> Self {
-        Self::new(Code(error.code), error.message).with_details(error.details)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

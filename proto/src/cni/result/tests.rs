@@ -1,4 +1,6 @@
+use super::super::Code;
 use super::*;
+use crate::rpc;
 use serde_json::json;
 
 fn dual_stack() -> rpc::cni::AddReply {
