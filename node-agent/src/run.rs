@@ -11,6 +11,7 @@
 
 mod engine_task;
 mod serving;
+mod watches;
 
 use crate::{
     actuate::{Actuator, Applied},
@@ -18,20 +19,18 @@ use crate::{
     api,
     blocks::KubeStore,
     cni::{Records, conflist, link_name, server::Server},
-    engine::{Change, Engine, Event, Plan, Start},
+    engine::{Engine, Event, Plan, Start},
     health::{self, Gates, Heartbeats, Metrics},
     kernel::{link, route::Target, sysctl},
     report::Reporter,
     speaker,
     state::{LastKnown, StateFile},
-    watch as watching,
 };
 use anyhow::Context;
-use kube::{Api, Client, runtime::watcher};
+use kube::Client;
 use margay_bgp::Families;
 use margay_ipam::Attachment;
 use margay_proto::{
-    crd::IPBlock,
     names,
     rpc::{
         agent::{Address, agent_server::AgentServer},
@@ -269,7 +268,7 @@ impl Wiring {
         let heartbeat = self.heartbeats.register("addresses", STUCK);
         self.tasks.spawn(task.run(heartbeat, self.cancel.clone()));
         let node = self.options.node.clone();
-        watch_everything(&mut self.tasks, client, &node, &core.events, watched_blocks);
+        watches::start(&mut self.tasks, client, &node, &core.events, watched_blocks);
         (handle, shown)
     }
 
@@ -316,77 +315,6 @@ async fn remove_unrecorded_links(attachments: &[Attachment]) -> anyhow::Result<(
         link::delete(&stale.name).await?;
     }
     Ok(())
-}
-
-fn watch_everything(
-    tasks: &mut Tasks,
-    client: &Client,
-    node: &str,
-    events: &mpsc::Sender<Event>,
-    blocks: mpsc::Sender<Change<IPBlock>>,
-) {
-    let all = watcher::Config::default;
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::Nodes,
-        events.clone(),
-    ));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::Pods,
-        events.clone(),
-    ));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::Namespaces,
-        events.clone(),
-    ));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::Policies,
-        events.clone(),
-    ));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::Pools,
-        events.clone(),
-    ));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::Configurations,
-        events.clone(),
-    ));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::Peers,
-        events.clone(),
-    ));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::BgpNodes,
-        events.clone(),
-    ));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        all(),
-        Event::NodeConfigs,
-        events.clone(),
-    ));
-    let own = all().fields(&format!("spec.nodeName={node}"));
-    tasks.spawn(watching::run(
-        Api::all(client.clone()),
-        own,
-        |change| change,
-        blocks,
-    ));
 }
 
 /// Waits for a signal or for a task that ends unasked.

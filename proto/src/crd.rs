@@ -5,49 +5,18 @@
 
 #![allow(
     clippy::duplicated_attributes,
-    reason = "each printed column repeats its type"
+    unreachable_pub,
+    reason = "each printed column repeats its type, and KubeSchema repeats the struct inside a private scope"
 )]
 
-#[allow(
-    unreachable_pub,
-    reason = "KubeSchema repeats the struct inside a private scope"
-)]
 pub mod bgp_configuration;
-#[allow(
-    unreachable_pub,
-    reason = "KubeSchema repeats the struct inside a private scope"
-)]
 pub mod bgp_node;
-#[allow(
-    unreachable_pub,
-    reason = "KubeSchema repeats the struct inside a private scope"
-)]
 pub mod bgp_peer;
 pub mod condition;
-#[allow(
-    unreachable_pub,
-    reason = "KubeSchema repeats the struct inside a private scope"
-)]
 pub mod installation;
-#[allow(
-    unreachable_pub,
-    reason = "KubeSchema repeats the struct inside a private scope"
-)]
 pub mod ip_block;
-#[allow(
-    unreachable_pub,
-    reason = "KubeSchema repeats the struct inside a private scope"
-)]
 pub mod ip_pool;
-#[allow(
-    unreachable_pub,
-    reason = "KubeSchema repeats the struct inside a private scope"
-)]
 pub mod node_config;
-#[allow(
-    unreachable_pub,
-    reason = "KubeSchema repeats the struct inside a private scope"
-)]
 pub mod node_state;
 
 pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, Mesh};
