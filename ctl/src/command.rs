@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser, Debug)]
 #[command(
     name = "margayctl",
-    disable_version_flag = true,
+    version,
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "Examples:

@@ -201,12 +201,18 @@ impl Actuator {
         match self.routes.apply(wanted).await {
             Ok(done) => {
                 applied.routes = true;
+                let known = std::mem::take(&mut applied.failed);
                 applied.failed = done
                     .failed
                     .into_iter()
                     .map(|f| (f.prefix, f.error.to_string()))
                     .collect();
-                for (prefix, error) in &applied.failed {
+                // Once a failure: retries that fail alike say nothing new.
+                for (prefix, error) in applied
+                    .failed
+                    .iter()
+                    .filter(|(p, e)| known.get(*p) != Some(*e))
+                {
                     tracing::warn!(%prefix, error, "the kernel refused a route, trying again");
                 }
                 for family in Family::ALL {

@@ -1,6 +1,7 @@
 //! The CNI server: the verbs, the attachments' records, and what the runtime finds in its folders.
 
 pub mod conflist;
+mod previous;
 mod records;
 pub mod server;
 

@@ -72,6 +72,8 @@ pub struct Engine {
     index: Index,
     pods: pods::LocalPods,
     synced: BTreeSet<&'static str>,
+    /// The objects of an earlier agent came from disk: sessions need not wait for the API server.
+    restored: bool,
     generation: u64,
 }
 
@@ -92,6 +94,7 @@ impl Engine {
     pub fn new(start: Start) -> Self {
         let mut engine = Self {
             node: start.node,
+            restored: start.inputs.configuration().is_some(),
             inputs: start.inputs,
             attachments: BTreeMap::new(),
             blocks: start.blocks,
@@ -208,7 +211,7 @@ impl Engine {
     /// The desired state as of now.
     pub fn plan(&mut self) -> Plan {
         self.generation += 1;
-        let identity = Identity::of(&self.inputs, &self.node);
+        let identity = self.identity();
         let mut faults: Vec<String> = identity
             .as_ref()
             .err()
@@ -287,7 +290,7 @@ impl Engine {
         if !waiting.is_empty() {
             return Some(format!("waiting for {}", waiting.join(", ")));
         }
-        if Identity::of(&self.inputs, &self.node).is_err() {
+        if self.identity().is_err() {
             return faults.first().cloned();
         }
         let labels = self.labels();
@@ -352,6 +355,15 @@ impl Engine {
             });
         }
         self.attachments.insert(link, attachment);
+    }
+
+    /// Who this node is, once every object that decides it is known: an AS number without the NodeConfigs would be another's.
+    fn identity(&self) -> Result<Identity, Missing> {
+        if self.routing_listed() || self.restored {
+            Identity::of(&self.inputs, &self.node)
+        } else {
+            Err(Missing::Lists)
+        }
     }
 
     fn labels(&self) -> BTreeMap<String, String> {

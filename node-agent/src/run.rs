@@ -37,7 +37,9 @@ use margay_proto::{
         cni::cni_server::CniServer,
     },
 };
-use std::{collections::BTreeSet, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, io::IsTerminal, path::Path, path::PathBuf, sync::Arc, time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -76,6 +78,7 @@ pub fn main(options: Options) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_new(&options.log)?)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     // A half-dead agent is worse than a restart: the kernel forwards meanwhile.
     let print = std::panic::take_hook();

@@ -7,7 +7,7 @@
 //! A failure undoes in reverse. DEL does the same backwards, needs no API server, and touches only its own container id. Every verb may be
 //! repeated, reordered or cut off at any line: the record on disk says what there is to finish.
 
-use super::{Records, link_name};
+use super::{Records, link_name, previous};
 use crate::{
     actuate::Applied,
     addresses,
@@ -179,8 +179,7 @@ impl Server {
         }
         let identity = pod_identity(request)?;
         self.await_pod(identity.clone()).await?;
-        let namespace = netns::Identity::of(&PathBuf::from(&request.netns))
-            .map_err(|e| Refusal::UnknownContainer(e.to_string()))?;
+        let namespace = pod_namespace(&request.netns)?;
         let asked = Attachment {
             key: key(request),
             namespace: identity.namespace,
@@ -243,16 +242,18 @@ impl Server {
         }
     }
 
+    /// Rules and routes first, then the link: without rules it drops whatever still comes, and no route is left to a link that is gone.
     async fn detach(&self, key: &AttachmentKey) -> Result<(), Refusal> {
         let name = link_name(key);
-        link::delete(&name)
-            .await
-            .map_err(|e| Refusal::Io(e.to_string()))?;
         let (reply, generation) = oneshot::channel();
-        self.tell(Event::Detach { link: name, reply }).await?;
+        let link = name.clone();
+        self.tell(Event::Detach { link, reply }).await?;
         let generation = generation.await.map_err(|_| ending())?;
         // The address may be given to another pod only after the rules that name it are gone.
         self.applied(generation).await?;
+        link::delete(&name)
+            .await
+            .map_err(|e| Refusal::Io(e.to_string()))?;
         self.records.remove(key).map_err(|e| {
             Refusal::Io(format!("attachment record in {}: {e}", names::ATTACHMENTS))
         })?;
@@ -274,6 +275,7 @@ impl Server {
                 request.container_id, request.ifname
             )));
         };
+        previous::agrees(&request.config, &attachment)?;
         link::check(&self.pod_link(&attachment))
             .await
             .map_err(|e| Refusal::Mismatch(e.to_string()))?;
@@ -431,6 +433,21 @@ fn is_gone(netns: &Netns) -> bool {
         inode: netns.inode,
     }
     .is_gone()
+}
+
+/// The pod's network namespace; never the node's own, into which a link would move with its addresses and default route.
+fn pod_namespace(path: &str) -> Result<netns::Identity, Refusal> {
+    let identify = |path: &str| {
+        netns::Identity::of(&PathBuf::from(path))
+            .map_err(|e| Refusal::UnknownContainer(e.to_string()))
+    };
+    let (pod, own) = (identify(path)?, identify("/proc/self/ns/net")?);
+    if (pod.device, pod.inode) == (own.device, own.inode) {
+        return Err(Refusal::UnknownContainer(format!(
+            "CNI_NETNS {path} is the node's own network namespace, not a pod's"
+        )));
+    }
+    Ok(pod)
 }
 
 fn pod_identity(request: &rpc::Request) -> Result<PodIdentity, Refusal> {

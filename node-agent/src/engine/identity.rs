@@ -26,6 +26,9 @@ pub struct Identity {
 /// Why a node has no identity (yet).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
+    /// Not every kind has been listed.
+    #[error("the objects that decide this node's BGP identity have not all been listed yet")]
+    Lists,
     /// The Node object is not known.
     #[error("Node {0} is not known yet")]
     Node(String),
