@@ -11,7 +11,7 @@ use crate::{
     engine::{Event, Plan},
     health::{Heartbeat, Metrics},
     kernel::{
-        events::Events,
+        events::{self, Batch, Events},
         nft::{NftSink, Watch},
         route::{RouteSet, RouteSink, Target},
         underlay::Underlay,
@@ -19,6 +19,7 @@ use crate::{
 };
 use ipnetwork::IpNetwork;
 use margay_bgp::Family;
+use margay_proto::names;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,8 @@ pub struct Actuator {
     nft_watch: Option<Watch>,
     damaged: bool,
     applied: watch::Sender<Applied>,
+    /// Told which pod links may be damaged; what does not fit in is found by the next look at all of them.
+    links: mpsc::Sender<String>,
     metrics: Arc<Metrics>,
     again: Option<Duration>,
 }
@@ -61,7 +64,10 @@ impl Actuator {
     ///
     /// # Errors
     /// When the kernel refuses a socket or a dump: without NET_ADMIN, say.
-    pub async fn open(metrics: Arc<Metrics>) -> anyhow::Result<(Self, watch::Receiver<Applied>)> {
+    pub async fn open(
+        metrics: Arc<Metrics>,
+        links: mpsc::Sender<String>,
+    ) -> anyhow::Result<(Self, watch::Receiver<Applied>)> {
         // Subscribed before the dumps, or a change between the two would be lost.
         let mut routes = RouteSink::open()?;
         let events = Events::subscribe(&[routes.port()])?;
@@ -79,6 +85,7 @@ impl Actuator {
                 nft_watch: None,
                 damaged: false,
                 applied,
+                links,
                 metrics,
                 again: None,
             },
@@ -115,14 +122,8 @@ impl Actuator {
                     self.apply(&plan).await;
                 }
                 batch = self.events.next() => {
-                    let batch = batch?;
-                    if self.underlay.observe(&batch)? {
-                        let _ = engine.send(Event::Underlay(self.underlay.snapshot())).await;
-                    }
-                    if self.routes.observe(&batch) {
-                        let plan = plans.borrow().clone();
-                        self.apply(&plan).await;
-                    }
+                    let plan = plans.borrow().clone();
+                    self.observe(&batch?, &plan, &engine).await?;
                 }
                 damaged = async { match self.nft_watch.as_mut() { Some(watch) => watch.damaged().await, None => std::future::pending().await } } => {
                     if let Err(error) = damaged {
@@ -140,6 +141,43 @@ impl Actuator {
                 _ = beat.tick() => heartbeat.beat(),
             }
         }
+    }
+
+    /// Takes in what the kernel tells: the engine learns of the underlay, who repairs links learns of them, and lost routes are written again.
+    async fn observe(
+        &mut self,
+        batch: &Batch,
+        plan: &Plan,
+        engine: &mpsc::Sender<Event>,
+    ) -> anyhow::Result<()> {
+        if self.underlay.observe(batch)? {
+            // The engine ending is the agent ending.
+            let _ = engine.send(Event::Underlay(self.underlay.snapshot())).await;
+        }
+        let mut moved = false;
+        for event in &batch.events {
+            let link = match event {
+                events::Event::Link(link) if !link.up => link,
+                events::Event::LinkGone(link) => link,
+                events::Event::Link(_) => {
+                    moved = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            if link.name.starts_with(names::LINK_PREFIX) {
+                // Full: the next look at all links finds it.
+                let _ = self.links.try_send(link.name.clone());
+            }
+        }
+        if moved && self.again.is_some() {
+            // What failed for want of a link may work now.
+            self.again = Some(FIRST_RETRY);
+        }
+        if self.routes.observe(batch) {
+            self.apply(plan).await;
+        }
+        Ok(())
     }
 
     async fn apply(&mut self, plan: &Plan) {

@@ -3,6 +3,7 @@
 pub mod conflist;
 mod previous;
 mod records;
+pub mod repair;
 pub mod server;
 
 pub use records::{Records, link_name};

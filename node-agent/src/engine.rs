@@ -273,9 +273,11 @@ impl Engine {
             .iter()
             .chain(&ROUTING_KINDS)
             .filter(|kind| !self.synced.contains(*kind));
-        let mut waiting: Vec<String> = kinds
-            .map(|kind| format!("the list of {kind}s from the API server"))
-            .collect();
+        let kinds: Vec<&str> = kinds.copied().collect();
+        let mut waiting = Vec::new();
+        if !kinds.is_empty() {
+            waiting.push(format!("the API server to list {}", kinds.join(", ")));
+        }
         if self.blocks.is_none() {
             waiting.push("the list of this node's IPBlocks".to_owned());
         }

@@ -18,7 +18,7 @@ use crate::{
     addresses::{self, Addresses},
     api,
     blocks::KubeStore,
-    cni::{Records, conflist, link_name, server::Server},
+    cni::{Records, conflist, link_name, repair, server::Server},
     engine::{Engine, Event, Plan, Start},
     health::{self, Gates, Heartbeats, Metrics},
     kernel::{link, route::Target, sysctl},
@@ -75,8 +75,11 @@ pub struct Options {
 /// # Errors
 /// When the node cannot be served at all (no kernel access, no folder), or a task ends unasked.
 pub fn main(options: Options) -> anyhow::Result<()> {
+    // The client logs each failed request as an error of its own; whoever asked logs it with its cause.
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)?
+        .add_directive("kube_client::client::builder=off".parse()?);
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_new(&options.log)?)
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
@@ -124,8 +127,9 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         serving: serving.clone(),
         records: ground.records,
         metrics: wiring.metrics.clone(),
+        links: Arc::default(),
     };
-    wiring.socket(server, core.speaker.clone(), shown);
+    wiring.socket(server, ground.damaged, core.speaker.clone(), shown);
     let reporter = Reporter {
         node: wiring.options.node.clone(),
         client,
@@ -156,6 +160,7 @@ struct Ground {
     known: Option<LastKnown>,
     actuator: Actuator,
     applied: watch::Receiver<Applied>,
+    damaged: mpsc::Receiver<String>,
 }
 
 /// The engine's and the speaker's ends.
@@ -196,7 +201,8 @@ impl Wiring {
             StateFile::open(names::STATE).with_context(|| format!("state in {}", names::STATE))?;
         sysctl::enable_forwarding(Path::new(sysctl::RECORD))?;
         conflist::install_plugin(&self.options.plugin, &self.options.cni_bin)?;
-        let (actuator, applied) = Actuator::open(self.metrics.clone()).await?;
+        let (links, damaged) = mpsc::channel(64);
+        let (actuator, applied) = Actuator::open(self.metrics.clone(), links).await?;
         Ok(Ground {
             records,
             attachments,
@@ -204,6 +210,7 @@ impl Wiring {
             state,
             actuator,
             applied,
+            damaged,
         })
     }
 
@@ -278,11 +285,12 @@ impl Wiring {
     fn socket(
         &mut self,
         server: Server,
+        damaged: mpsc::Receiver<String>,
         speaker: speaker::Handle,
         shown: watch::Receiver<Arc<Vec<Address>>>,
     ) {
         self.tasks
-            .spawn(serving::sweep(server.clone(), self.cancel.clone()));
+            .spawn(repair::run(server.clone(), damaged, self.cancel.clone()));
         let service = api::AgentService::new(self.options.node.clone(), speaker, shown);
         let routes = tonic::service::Routes::new(AgentServer::new(service))
             .add_service(CniServer::new(server));

@@ -61,7 +61,13 @@ where
                 Change::Reset(Vec::new())
             }
             Err(error) => {
-                tracing::warn!(kind, %error, "watch broken, retrying; what is known stays in force");
+                // With its causes: the outermost says only that a request failed.
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(
+                    kind,
+                    error,
+                    "watch broken, retrying; what is known stays in force"
+                );
                 continue;
             }
         };

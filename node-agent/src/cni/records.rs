@@ -51,6 +51,12 @@ impl Records {
         Ok(all)
     }
 
+    /// The record of a link by the link's name; none when there is none or it is torn.
+    pub fn of_link(&self, link: &str) -> Option<Attachment> {
+        let bytes = std::fs::read(self.folder.join(format!("{link}.json"))).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
     /// Writes a record so that it is there whole or not at all.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tonic::{Request, Response, Status};
 
 /// How long ADD waits for the watch to bring the pod.
@@ -99,6 +99,8 @@ pub struct Server {
     pub records: Records,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Held for reading while ADD or DEL works on a link and its record, for writing while one is repaired.
+    pub links: Arc<RwLock<()>>,
 }
 
 #[tonic::async_trait]
@@ -205,12 +207,14 @@ impl Server {
 
     /// Record, link, plan: in this order, so that whatever is cut off is found by its record.
     async fn wire(&self, attachment: &Attachment) -> Result<Wire, Refusal> {
+        let no_repair = self.links.read().await;
         self.records.put(attachment).map_err(|e| {
             Refusal::Io(format!("attachment record in {}: {e}", names::ATTACHMENTS))
         })?;
         let wire = link::create(&self.pod_link(attachment))
             .await
             .map_err(|e| Refusal::Io(e.to_string()))?;
+        drop(no_repair);
         let (reply, generation) = oneshot::channel();
         self.tell(Event::Attach(Box::new(attachment.clone()), reply))
             .await?;
@@ -243,7 +247,7 @@ impl Server {
     }
 
     /// Rules and routes first, then the link: without rules it drops whatever still comes, and no route is left to a link that is gone.
-    async fn detach(&self, key: &AttachmentKey) -> Result<(), Refusal> {
+    pub(super) async fn detach(&self, key: &AttachmentKey) -> Result<(), Refusal> {
         let name = link_name(key);
         let (reply, generation) = oneshot::channel();
         let link = name.clone();
@@ -251,12 +255,14 @@ impl Server {
         let generation = generation.await.map_err(|_| ending())?;
         // The address may be given to another pod only after the rules that name it are gone.
         self.applied(generation).await?;
+        let no_repair = self.links.read().await;
         link::delete(&name)
             .await
             .map_err(|e| Refusal::Io(e.to_string()))?;
         self.records.remove(key).map_err(|e| {
             Refusal::Io(format!("attachment record in {}: {e}", names::ATTACHMENTS))
         })?;
+        drop(no_repair);
         self.addresses
             .release(key.clone())
             .await
@@ -308,18 +314,7 @@ impl Server {
         }
     }
 
-    /// Releases every attachment whose network namespace is gone: the pod ended while no DEL reached us.
-    pub async fn sweep(&self) {
-        let Ok(all) = self.records.load() else { return };
-        for attachment in all.iter().filter(|a| is_gone(&a.netns)) {
-            tracing::info!(pod = %attachment.pod, namespace = %attachment.namespace, "its network namespace is gone, releasing its addresses");
-            if let Err(error) = self.detach(&attachment.key).await {
-                tracing::warn!(%error, "release put off");
-            }
-        }
-    }
-
-    fn pod_link(&self, attachment: &Attachment) -> PodLink {
+    pub(super) fn pod_link(&self, attachment: &Attachment) -> PodLink {
         PodLink {
             host_name: link_name(&attachment.key),
             netns: attachment.netns.path.clone(),
@@ -426,7 +421,7 @@ fn mac(key: &AttachmentKey) -> Mac {
     Mac::of(&key.container_id, &key.ifname)
 }
 
-fn is_gone(netns: &Netns) -> bool {
+pub(super) fn is_gone(netns: &Netns) -> bool {
     netns::Identity {
         path: netns.path.clone(),
         device: netns.device,

@@ -97,6 +97,8 @@ pub struct HostLink {
     pub peer_netns: Option<i32>,
     /// Administratively up.
     pub up: bool,
+    /// MTU, in octets.
+    pub mtu: u32,
 }
 
 /// Makes the link so; one that is right already is left alone, a wrong one of the same name is replaced.
@@ -144,6 +146,7 @@ pub async fn list() -> Result<Vec<HostLink>, Error> {
                 alias: l.alias,
                 peer_netns: l.peer_netns,
                 up: l.up,
+                mtu: l.mtu,
             })
             .collect())
     })

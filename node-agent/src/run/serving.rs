@@ -1,11 +1,7 @@
 //! Whether pods can start here, and telling the runtime so.
 
-use crate::{
-    actuate::Applied,
-    cni::{conflist, server::Server},
-    engine::Plan,
-};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use crate::{actuate::Applied, cni::conflist, engine::Plan};
+use std::{path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -79,17 +75,6 @@ impl Serving {
             (_, false, _) => Some("the policy table is not in the kernel yet".to_owned()),
             (_, _, false) => Some("the routes are not in the kernel yet".to_owned()),
             _ => None,
-        }
-    }
-}
-
-/// Looks now and then for pods that ended without a DEL. Nothing depends on GC being called.
-pub(super) async fn sweep(server: Server, cancel: CancellationToken) -> anyhow::Result<()> {
-    let mut tick = tokio::time::interval(Duration::from_secs(30));
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return Ok(()),
-            _ = tick.tick() => server.sweep().await,
         }
     }
 }
