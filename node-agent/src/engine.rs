@@ -219,6 +219,7 @@ impl Engine {
             .into_iter()
             .collect();
         let identity = identity.ok();
+        faults.extend(identity::shadowed(&self.inputs, &self.node));
         let speaker = identity
             .as_ref()
             .map(|i| self.desired(i, &mut faults))

@@ -115,8 +115,11 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let (serving_task, serving) = serving::Serving::new(
         core.plans.clone(),
         applied.clone(),
-        options.conflist.clone(),
-        options.cni_bin.clone(),
+        serving::Files {
+            plugin: options.plugin.clone(),
+            cni_bin: options.cni_bin.clone(),
+            conflist: options.conflist.clone(),
+        },
     );
     wiring.tasks.spawn(serving_task.run(wiring.cancel.clone()));
     let server = Server {

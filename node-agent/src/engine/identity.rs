@@ -1,7 +1,8 @@
 //! Who this node is: addresses, AS number, router id. A function of the inputs alone.
 
 use super::{Inputs, selector};
-use margay_proto::crd::NodeConfig;
+use kube::ResourceExt;
+use margay_proto::{crd::NodeConfig, slim::Node};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A node's identity in BGP.
@@ -76,14 +77,7 @@ impl Identity {
         if ipv4.is_none() && ipv6.is_none() {
             return Err(Missing::Address(node.to_owned()));
         }
-        let configs = || {
-            inputs.node_configs.values().filter(|c| {
-                selector::selects(
-                    c.spec.node_selector.as_ref(),
-                    object.metadata.labels.as_ref(),
-                )
-            })
-        };
+        let configs = || configs_of(inputs, object);
         let router_id = first(configs(), |c| {
             c.spec.router_id.as_deref().and_then(|r| r.parse().ok())
         });
@@ -114,6 +108,42 @@ impl Identity {
             IpAddr::V6(_) => self.ipv6.map(IpAddr::V6),
         }
     }
+}
+
+/// Whether a NodeConfig sets a field.
+type Sets = fn(&NodeConfig) -> bool;
+
+/// NodeConfigs that set a field of `node` which one before them by name has set: each is a fault, because it does nothing.
+pub(super) fn shadowed(inputs: &Inputs, node: &str) -> Vec<String> {
+    let Some(object) = inputs.nodes.get(node) else {
+        return Vec::new();
+    };
+    let fields: [(&str, Sets); 3] = [
+        ("spec.asNumber", |c| c.spec.as_number.is_some()),
+        ("spec.routerID", |c| c.spec.router_id.is_some()),
+        ("spec.mtu", |c| c.spec.mtu.is_some()),
+    ];
+    let mut faults = Vec::new();
+    for (field, sets) in fields {
+        let mut names = configs_of(inputs, object)
+            .filter(|c| sets(c))
+            .map(ResourceExt::name_any);
+        let Some(in_force) = names.next() else {
+            continue;
+        };
+        faults.extend(names.map(|name| {
+            format!("NodeConfig/{name}: {field} is not in force on node {node}, because NodeConfig/{in_force} comes first by name; narrow one nodeSelector")
+        }));
+    }
+    faults
+}
+
+/// The NodeConfigs that select a node, by name.
+fn configs_of<'a>(inputs: &'a Inputs, node: &Node) -> impl Iterator<Item = &'a NodeConfig> {
+    let labels = node.metadata.labels.clone();
+    let selects =
+        move |c: &&NodeConfig| selector::selects(c.spec.node_selector.as_ref(), labels.as_ref());
+    inputs.node_configs.values().filter(selects)
 }
 
 fn first<'a, T>(

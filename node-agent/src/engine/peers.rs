@@ -9,7 +9,10 @@ use margay_bgp::{
     Asn, Families, LocalAddresses, PeerConfig, PerFamily, Policy, RemoteAs as BgpRemoteAs,
 };
 use margay_proto::crd::{BGPConfigurationSpec, BGPNode, BGPPeer, BGPPeerSpec, Mesh, RemoteAs};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::IpAddr,
+};
 
 /// Every session of `node`, by address; and what is wrong with objects that ask for one. The description of each names the object that asked for it.
 pub(super) fn wanted(
@@ -29,8 +32,8 @@ pub(super) fn wanted(
         };
         match found {
             Ok(found) => {
-                for peer in found {
-                    peers.entry(peer.address).or_insert(peer);
+                for wanted in found {
+                    faults.extend(add(&mut peers, wanted));
                 }
             }
             Err(fault) => faults.push(fault),
@@ -44,6 +47,23 @@ pub(super) fn wanted(
         }
     }
     (peers, faults)
+}
+
+/// Adds a session; one with the same address that another object asked for stays, and the newcomer is a fault unless both mean the same node.
+fn add(peers: &mut BTreeMap<IpAddr, PeerConfig>, wanted: PeerConfig) -> Option<String> {
+    match peers.entry(wanted.address) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(wanted);
+            None
+        }
+        Entry::Occupied(held) if held.get().description == wanted.description => None,
+        Entry::Occupied(held) => Some(format!(
+            "{}: spec.address {} is also that of {}, which comes first by name and is in force; delete one of them",
+            wanted.description,
+            wanted.address,
+            held.get().description
+        )),
+    }
 }
 
 fn labels_match(
