@@ -372,7 +372,11 @@ impl Addresses {
                 pause = Duration::from_secs(1);
                 self.failed(&error.to_string());
             }
-            Done::Reclaimed(Ok(true), block) => self.allocator.add_block(block),
+            Done::Reclaimed(Ok(true), block) => {
+                // Made anew, it says of nobody that he holds an address of it.
+                self.dirty.insert(block.cidr);
+                self.allocator.add_block(block);
+            }
             Done::Reclaimed(Ok(false), block) => {
                 tracing::error!(block = %block.cidr, "another node claimed this block while pods of this node hold addresses of it")
             }

@@ -230,6 +230,11 @@ impl Engine {
         let mtu = identity.as_ref().map_or(1500, |i| self.mtu(i));
         Plan {
             generation: self.generation,
+            published: self
+                .inputs
+                .bgp_nodes
+                .get(&self.node)
+                .map(|n| n.spec.clone()),
             routes: routes.map(Arc::new),
             keep_learned: !self.learned.deferral_ended,
             table: self.policy_synced().then(|| Arc::new(self.index.table())),
@@ -315,10 +320,16 @@ impl Engine {
                 .flatten()
                 .any(|b| Family::of(b.cidr) == *family)
         };
-        families
-            .iter()
-            .find(|f| !owned(f))
-            .map(|f| format!("claiming the first {f} block"))
+        let missing = |f: &Family| !owned(f);
+        if let Some(family) = families.iter().find(|f| missing(f)) {
+            return Some(format!("claiming the first {family} block"));
+        }
+        // Pods would silently get one family less than their neighbours: a pool that vanished is no wish for that.
+        let orphaned = |f: &Family| owned(f) && !families.contains(f);
+        let family = Family::ALL.into_iter().find(orphaned)?;
+        Some(format!(
+            "no {family} IPPool is active for this node, which still owns {family} blocks; `margayctl pool list` says why"
+        ))
     }
 
     fn policy_pods(&mut self, change: Change<margay_proto::slim::Pod>) -> bool {

@@ -43,7 +43,6 @@ pub struct Reporter {
 
 #[derive(Default, PartialEq)]
 struct Written {
-    identity: Option<BGPNodeSpec>,
     status: Option<NodeStateStatus>,
     available: bool,
 }
@@ -99,9 +98,9 @@ impl Reporter {
                 listen_port: identity.listen_port,
                 node_uid: identity.node_uid.clone(),
             };
-            if written.identity.as_ref() != Some(&spec) {
+            // Compared with what is there, not with what was written: whoever deletes or edits it gets it back.
+            if plan.published.as_ref() != Some(&spec) {
                 self.publish_identity(&spec).await?;
-                written.identity = Some(spec);
             }
         }
         if why_not.is_none() && !written.available {

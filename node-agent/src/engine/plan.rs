@@ -3,7 +3,7 @@
 use super::Identity;
 use crate::{kernel::route::RouteSet, speaker::Desired};
 use margay_policy::table::Table;
-use margay_proto::crd::IPPool;
+use margay_proto::crd::{BGPNodeSpec, IPPool};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One snapshot of the desired state, a function of the current state and never of history.
@@ -13,6 +13,8 @@ pub struct Plan {
     pub generation: u64,
     /// Who this node is; none while an object is missing.
     pub identity: Option<Identity>,
+    /// This node's BGPNode as the API server has it; whoever deletes or edits it gets it back.
+    pub published: Option<BGPNodeSpec>,
     /// Routes of the kernel; none while a source is not in sync (invariant 4: nothing is written then).
     pub routes: Option<Arc<RouteSet>>,
     /// Learned routes that the kernel has and the plan has not stay: the speaker restarted and its peers have not said everything yet.

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[x_kube(validation = ("has(self.address) != has(self.peerSelector)", "give either address (a router) or peerSelector (nodes), not both"))]
 #[x_kube(validation = ("!has(self.address) || has(self.remoteAS)", "remoteAS is required with address: a number, `internal` or `external`"))]
-#[x_kube(validation = ("!has(self.address) || isIP(self.address)", "address must be an IP address"))]
+#[x_kube(validation = ("!has(self.address) || (isIP(self.address) && (ip(self.address).isGlobalUnicast() || ip(self.address).isLinkLocalUnicast()))", "address must be the IP address of a router: unicast, neither unspecified nor loopback nor multicast"))]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerSpec {
     /// Nodes that keep the session; all when left out.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].message"),
     validation = kube::core::Rule::new("self.metadata.name == 'default'").message("there is one Installation, and its name is `default`"),
 )]
+#[x_kube(validation = ("self.asNumber != 23456 && self.asNumber != 65535", "asNumber may not be reserved: 23456 is AS_TRANS (RFC 6793), 65535 is reserved by RFC 7300; private ones are 64512 to 65534 and 4200000000 to 4294967294 (RFC 6996)"))]
 #[serde(rename_all = "camelCase")]
 pub struct InstallationSpec {
     /// AS number of nodes that no NodeConfig gives another: 1 to 4294967294. Required; there is no default, because a wrong one peers with the wrong network.
@@ -23,7 +24,7 @@ pub struct InstallationSpec {
     #[schemars(length(max = 64))]
     #[serde(default)]
     pub pools: Vec<InstallationPool>,
-    /// Whether every node peers with every other (`Full`), or only as BGPPeers say (`None`, the default when racks have their own AS).
+    /// Whether every node peers with every other (`Full`, the default), or only as BGPPeers say (`None`).
     #[serde(default)]
     pub mesh: Mesh,
     /// Agent image.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
     )
 )]
 #[x_kube(validation = ("!has(self.routerID) || (isIP(self.routerID) && ip(self.routerID).family() == 4 && self.routerID != '0.0.0.0')", "routerID must be an IPv4 address other than 0.0.0.0"))]
+#[x_kube(validation = ("!has(self.asNumber) || (self.asNumber != 23456 && self.asNumber != 65535)", "asNumber may not be reserved: 23456 is AS_TRANS (RFC 6793), 65535 is reserved by RFC 7300; private ones are 64512 to 65534 and 4200000000 to 4294967294 (RFC 6996)"))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeConfigSpec {
     /// Nodes that this is for; all when left out.
