@@ -12,7 +12,7 @@ use crate::session::negotiate::RestartBits;
 /// Waiting for the peers' routes after our restart (RFC 4724 §4.1).
 #[derive(Debug)]
 pub(crate) struct Deferral {
-    /// Until then peers that are not up are waited for; later only those that are.
+    /// Until then peers are waited for that are not up or that promise no End-of-RIB; later only those that do.
     absent_until: Instant,
     deadline: Instant,
     /// Own routes and peers are known; before that an End-of-RIB would be a lie.
@@ -141,13 +141,19 @@ fn is_done(peer: &Peer, deferral: &Deferral, now: Instant) -> bool {
     let Some(negotiated) = peer.negotiated() else {
         return now >= deferral.absent_until;
     };
-    // Who restarts itself waits for us: waiting for each other helps nobody (RFC 4724 §4.1).
-    let Some(restart) = negotiated
-        .restart
-        .as_ref()
-        .filter(|restart| !restart.restarting)
-    else {
+    if negotiated
+        .context
+        .families
+        .iter()
+        .all(|family| peer.ends_of_rib[family])
+    {
         return true;
+    }
+    // Who restarts itself waits for us, and who knows no graceful restart need not say End-of-RIB (RFC 4724 §4.1): they are
+    // given a moment and no more. Not none: FRR sets the R bit for two minutes after it started, while its routes are on their
+    // way, and whoever prunes before they are here cuts traffic that the kernel still forwards.
+    let Some(restart) = negotiated.restart.as_ref().filter(|r| !r.restarting) else {
+        return now >= deferral.absent_until;
     };
     negotiated
         .context

@@ -52,21 +52,20 @@ pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
         })
     });
     report.check("NetworkUnavailable is cleared on every node", || {
-        let conditions = lab.kubectl(&[
-            "get",
-            "nodes",
-            "-o",
-            "jsonpath={.items[*].status.conditions[?(@.type==\"NetworkUnavailable\")].status}",
-        ])?;
-        ensure!(
-            conditions
+        wait_until("the conditions", Duration::from_secs(10), || {
+            let path =
+                "jsonpath={.items[*].status.conditions[?(@.type==\"NetworkUnavailable\")].status}";
+            let conditions = lab.kubectl(&["get", "nodes", "-o", path])?;
+            let cleared = conditions
                 .split_whitespace()
                 .filter(|s| *s == "False")
-                .count()
-                == lab.nodes().len(),
-            "`{conditions}`"
-        );
-        Ok(conditions)
+                .count();
+            Ok(if cleared == lab.nodes().len() {
+                Seen::Holds(conditions)
+            } else {
+                Seen::NotYet(format!("`{conditions}`"))
+            })
+        })
     });
     report.check("the Installation says so", || {
         lab.kubectl(&[

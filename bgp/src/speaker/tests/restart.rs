@@ -194,7 +194,7 @@ fn deferral_is_bounded_when_a_peer_never_says_end_of_rib() {
 }
 
 #[test]
-fn two_speakers_that_restart_together_do_not_wait_for_each_other() {
+fn two_speakers_that_restart_together_wait_for_each_other_only_for_a_moment() {
     let mut net = up();
     net.replace(1, restarting(2, 65002));
     net.replace(0, restarting(1, 65001));
@@ -203,8 +203,26 @@ fn two_speakers_that_restart_together_do_not_wait_for_each_other() {
     net.apply(0, vec![peer(1, 2, 65002)]);
     net.apply(1, vec![peer(2, 1, 65001)]);
     net.advance(SECOND * 4);
+    assert!(net.nodes[0].speaker.is_deferring());
+    net.advance(SECOND * 2);
     assert_eq!(net.learned(0), ["10.2.0.0/16 via 192.0.2.2"]);
     assert_eq!(net.learned(1), ["10.1.0.0/16 via 192.0.2.1"]);
+}
+
+#[test]
+fn a_peer_that_says_it_restarts_is_given_a_moment_to_tell_its_routes() {
+    let mut net = up();
+    // As FRR does for two minutes after its start: R bit set, routes a little later than the session.
+    net.replace(1, restarting(2, 65002));
+    net.replace(0, restarting(1, 65001));
+    net.originate(0, &["10.1.0.0/16"]);
+    net.apply(0, vec![peer(1, 2, 65002)]);
+    net.apply(1, vec![peer(2, 1, 65001)]);
+    net.advance(SECOND);
+    assert!(
+        net.nodes[0].speaker.is_deferring(),
+        "pruning now would cut what the kernel forwards"
+    );
 }
 
 #[test]
