@@ -50,7 +50,7 @@ fn killed(cluster: &Cluster, report: &mut Report, node: &str) {
         // Longer than the speaker defers, so that what it would withdraw by mistake is seen.
         sleep(Duration::from_secs(3));
         let seen = traffic.stop()?;
-        let changes = monitored(&mut monitor)?;
+        let changes = monitored(&mut monitor, "proto 83")?;
         ensure!(
             changes.is_empty(),
             "the new agent changed routes instead of adopting them:\n{changes}"
@@ -62,20 +62,18 @@ fn killed(cluster: &Cluster, report: &mut Report, node: &str) {
     });
 }
 
-/// What `ip monitor` printed of our routes and of nexthop objects.
-fn monitored(monitor: &mut Running) -> Result<String> {
+/// Lines with `word` of what `ip monitor` printed until now.
+pub(crate) fn monitored(monitor: &mut Running, word: &str) -> Result<String> {
     let child = monitor.child();
     child.kill()?;
     let mut text = String::new();
-    child
-        .stdout
-        .take()
-        .context("ip monitor has no output")?
-        .read_to_string(&mut text)?;
-    let ours = |line: &&str| {
-        line.contains("proto 83") || line.starts_with("id ") || line.contains("Deleted id")
-    };
-    Ok(text.lines().filter(ours).collect::<Vec<_>>().join("\n"))
+    let output = child.stdout.take().context("ip monitor has no output")?;
+    std::io::BufReader::new(output).read_to_string(&mut text)?;
+    Ok(text
+        .lines()
+        .filter(|line| line.contains(word))
+        .collect::<Vec<_>>()
+        .join("\n"))
 }
 
 /// Four streams of numbered pings: between the racks, both ways, both families.

@@ -11,6 +11,7 @@ mod agent_absent;
 mod churn;
 mod cluster;
 mod connectivity;
+mod heal;
 mod http;
 mod install;
 mod kill;
@@ -90,6 +91,11 @@ const SCENARIOS: &[Scenario] = &[
         kill::prove,
     ),
     (
+        "heal",
+        "what others delete, flush or turn off comes back",
+        heal::prove,
+    ),
+    (
         "agent-absent",
         "without an agent pods fail with a clear event, and recover",
         agent_absent::prove,
@@ -123,7 +129,7 @@ fn demo(report: &mut Report) -> Result<()> {
     let cluster = Cluster::up("margay", report)?;
     prove(
         &cluster,
-        |name| name != "churn" && name != "agent-absent",
+        |name| !["heal", "churn", "agent-absent"].contains(&name),
         report,
     );
     println!("{}", cluster::WHAT_TO_TRY);

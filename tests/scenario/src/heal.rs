@@ -1,0 +1,166 @@
+//! What others break is made whole again: links, routes, forwarding, the runtime's folders, our own objects at the API server.
+
+use crate::{
+    cluster::{App, Cluster, FAMILIES},
+    http::opens,
+    kill::monitored,
+    report::Report,
+};
+use anyhow::{Context, Result, ensure};
+use margay_lab::{Lab, Seen, wait_until};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
+    let lab = &cluster.lab;
+    for (what, command) in [("taken down", ["set", "down"]), ("deleted", ["del", ""])] {
+        report.check(&format!("a1's link {what} on its node"), || {
+            let before = link_of(lab, cluster.app("a1"))?;
+            let argv = ["ip", "link", command[0], &before.name, command[1]];
+            lab.exec(
+                "n1",
+                argv[..if command[1].is_empty() { 4 } else { 5 }].as_ref(),
+            )?;
+            let seen = healed(|| reachable(cluster))?;
+            let after = link_of(lab, cluster.app("a1"))?;
+            // It is mended faster than anybody can look: that it is another link shows that it was broken.
+            ensure!(after.index != before.index, "the fault took no effect");
+            Ok(seen)
+        });
+    }
+    report.check("our routes flushed on n1", || {
+        let before = routes(lab)?;
+        let mut monitor = lab.spawn("n1", &["ip", "monitor", "route"])?;
+        std::thread::sleep(Duration::from_millis(300));
+        for family in ["-4", "-6"] {
+            // It flushes until nothing is left and gives up when somebody puts things back: its exit code says nothing.
+            let _ = lab.exec("n1", &["ip", family, "route", "flush", "proto", "83"]);
+        }
+        let seen = healed(|| Ok(routes(lab)? == before))?;
+        let deleted = monitored(&mut monitor, "Deleted")?.lines().count();
+        ensure!(deleted > 0, "the fault took no effect");
+        Ok(format!("{seen}, {deleted} deletions seen"))
+    });
+    for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        report.check(&format!("{key} turned off on n1"), || {
+            lab.exec("n1", &["sysctl", "-w", &format!("{key}=0")])?;
+            healed(|| Ok(lab.exec("n1", &["sysctl", "-n", key])?.trim() == "1"))
+        });
+    }
+    report.check(
+        "a foreign `nft flush ruleset` and `nft delete table` on n1",
+        || {
+            lab.exec("n1", &["nft", "flush", "ruleset"])?;
+            ensure!(
+                lab.exec("n1", &["nft", "delete", "table", "inet", "margay"])
+                    .is_err(),
+                "our table could be deleted"
+            );
+            let table = lab.exec("n1", &["nft", "list", "table", "inet", "margay"])?;
+            ensure!(
+                table.contains(&link_of(lab, cluster.app("a1"))?.name),
+                "a1's link is not in it any more"
+            );
+            Ok("the table is owned and stays".to_owned())
+        },
+    );
+    for path in ["/opt/cni/bin/margay", "/etc/cni/net.d/10-margay.conflist"] {
+        report.check(&format!("{path} deleted on n1"), || {
+            lab.exec("n1", &["rm", path])?;
+            wait_until("the file", Duration::from_secs(10), || {
+                lab.exec("n1", &["ls", path])
+                    .map(|_| Seen::Holds("written again".to_owned()))
+            })
+        });
+    }
+    objects(cluster, report);
+    Ok(())
+}
+
+/// Own objects that somebody deletes at the API server come back with all that they said.
+fn objects(cluster: &Cluster, report: &mut Report) {
+    let lab = &cluster.lab;
+    report.check("BGPNode n1 deleted", || {
+        lab.kubectl(&["delete", "bgpnode", "n1"])?;
+        healed(|| Ok(lab.kubectl(&["get", "bgpnode", "n1"]).is_ok()))
+    });
+    report.check("the IPBlock that holds a1's address deleted", || {
+        let address = cluster.app("a1").address(true)?.to_string();
+        let holds = || -> Result<Option<String>> {
+            let blocks = lab.kubectl_json(&["get", "ipblocks", "-o", "json"])?;
+            let mut all = blocks["items"].as_array().into_iter().flatten();
+            let found = all.find(|b| {
+                b["spec"]["allocations"]
+                    .to_string()
+                    .contains(&format!("\"{address}\""))
+            });
+            Ok(found.and_then(|b| b["metadata"]["name"].as_str().map(str::to_owned)))
+        };
+        let block = holds()?.context("no IPBlock names a1's address")?;
+        lab.kubectl(&["delete", "ipblock", &block])?;
+        wait_until("the block names a1 again", Duration::from_secs(10), || {
+            Ok(if holds()?.as_deref() == Some(block.as_str()) {
+                Seen::Holds(format!("{block} is back and names {address}"))
+            } else {
+                Seen::NotYet("not yet".to_owned())
+            })
+        })
+    });
+}
+
+/// Waits until `whole`, and says how long it took.
+fn healed(whole: impl Fn() -> Result<bool>) -> Result<String> {
+    let begin = Instant::now();
+    wait_until("healed", Duration::from_secs(10), || {
+        Ok(if whole()? {
+            Seen::Holds(())
+        } else {
+            Seen::NotYet("still broken".to_owned())
+        })
+    })?;
+    Ok(format!(
+        "healed within {} ms, the look included",
+        begin.elapsed().as_millis()
+    ))
+}
+
+fn reachable(cluster: &Cluster) -> Result<bool> {
+    for v4 in FAMILIES {
+        let to = SocketAddr::new(cluster.app("a1").address(v4)?, 8080);
+        if !opens(&cluster.lab, "outside", to) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn routes(lab: &Lab) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for family in ["-4", "-6"] {
+        let text = lab.exec("n1", &["ip", family, "route", "show", "proto", "83"])?;
+        all.extend(text.lines().map(|l| l.trim().to_owned()));
+    }
+    all.sort();
+    Ok(all)
+}
+
+struct Link {
+    name: String,
+    index: u64,
+}
+
+/// Host side link of a pod, by the alias that it carries.
+fn link_of(lab: &Lab, app: &App) -> Result<Link> {
+    let links: serde_json::Value =
+        serde_json::from_str(&lab.exec(&app.node, &["ip", "-j", "link"])?)?;
+    let alias = format!("demo/{}", app.name);
+    let mut all = links.as_array().into_iter().flatten();
+    let found = all.find(|l| l["ifalias"] == alias.as_str());
+    let link = found.with_context(|| format!("no link on {} is named {alias}", app.node))?;
+    Ok(Link {
+        name: link["ifname"].as_str().unwrap_or_default().to_owned(),
+        index: link["ifindex"].as_u64().unwrap_or_default(),
+    })
+}
