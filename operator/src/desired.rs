@@ -3,6 +3,7 @@
 
 mod agent;
 
+pub(crate) use agent::MAX_UNAVAILABLE;
 use margay_proto::crd::{Installation, InstallationPool};
 use margay_proto::names;
 use serde_json::{Value, json};

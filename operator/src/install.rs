@@ -1,20 +1,21 @@
 //! Applies what the Installation asks for, and reports how it goes.
 
-use crate::desired::{Desired, desired};
+use crate::desired::{Desired, Kind, desired};
 use crate::health::Health;
+use crate::owned::{self, Marks, Owned, SETTLE, Seen, repair_gap};
 use crate::status::{Facts, status};
 use crate::watch::{CALL, Controller, RESYNC, Turns, backoff, explain, mirror};
 use anyhow::Result;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::runtime::{reflector::Store, watcher};
 use kube::{Api, Client, ResourceExt};
 use margay_proto::crd::{Installation, InstallationStatus};
 use margay_proto::names;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -31,6 +32,7 @@ pub(crate) struct Installer {
     installations: Store<Installation>,
     daemon_sets: Store<DaemonSet>,
     pods: Store<Pod>,
+    owned: Owned,
     last: Option<Applied>,
 }
 
@@ -45,6 +47,20 @@ struct Applied {
     failures: Vec<String>,
     /// How often in a row.
     failed: u32,
+    marks: Marks,
+    /// How often in a row it was because others had changed something.
+    repairs: u32,
+    /// Others have changed something since.
+    drifted: bool,
+}
+
+/// Why everything is applied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// The Installation changed, or it is time again.
+    Asked,
+    /// Others changed what had been applied.
+    Repair,
 }
 
 impl Installer {
@@ -82,6 +98,7 @@ impl Installer {
                 labelled,
                 &dirty,
             ),
+            owned: Owned::spawn(tasks, client, namespace, &dirty),
             dirty,
             last: None,
         }
@@ -102,36 +119,67 @@ impl Installer {
         Ok(())
     }
 
-    /// Whether to apply: something new is asked for, it is time again, or the DaemonSet is not what came of it.
-    fn is_due(&self, installation: &Installation) -> bool {
-        let Some(last) = &self.last else { return true };
-        let seen = self
-            .daemon_sets
-            .state()
-            .first()
-            .and_then(|d| d.metadata.generation);
-        last.uid != installation.uid().unwrap_or_default()
+    /// Why to apply now, if at all.
+    fn due(&mut self, installation: &Installation) -> Option<Reason> {
+        self.look_for_drift();
+        let Some(last) = &self.last else {
+            return Some(Reason::Asked);
+        };
+        let age = last.at.elapsed();
+        if last.uid != installation.uid().unwrap_or_default()
             || last.generation != installation.metadata.generation.unwrap_or_default()
-            || last.at.elapsed() >= last.wait()
-            || (last.failures.is_empty()
-                && (seen.is_none() || seen > last.daemon_set)
-                && last.at.elapsed() >= SETTLE)
+            || age >= last.wait()
+        {
+            return Some(Reason::Asked);
+        }
+        (last.drifted && age >= repair_gap(last.repairs)).then_some(Reason::Repair)
     }
 
-    async fn apply_all(&mut self, installation: &Installation) {
+    /// Compares what the watches show with what was applied last.
+    fn look_for_drift(&mut self) {
+        let Some(mut last) = self.last.take() else {
+            return;
+        };
+        let drifted = last
+            .marks
+            .drifted(last.at.elapsed(), |kind, name| self.seen(kind, name));
+        if !drifted.is_empty() && !last.drifted {
+            tracing::info!(
+                objects = drifted.join(", "),
+                "changed or deleted by others; applying again"
+            );
+        }
+        last.drifted = !drifted.is_empty();
+        self.last = Some(last);
+    }
+
+    fn seen(&self, kind: Kind, name: &str) -> Seen {
+        if kind != Kind::DaemonSet {
+            return self.owned.seen(kind, name);
+        }
+        let daemon_set = self.daemon_sets.find(|d| d.name_any() == name);
+        daemon_set.map_or(Seen::Absent, |d| Seen::of(&d.metadata))
+    }
+
+    async fn apply_all(&mut self, installation: &Installation, reason: Reason) {
         let mut daemon_set = None;
         let mut failures = Vec::new();
+        let mut marks = Marks::default();
         match desired(installation, &self.namespace) {
             Err(invalid) => failures.push(invalid.to_string()),
             Ok(objects) => {
-                for object in objects {
-                    match self.apply(&object).await {
-                        Ok(generation) => daemon_set = generation,
-                        Err(error) => failures.push(format!(
-                            "{} {}: {error}",
-                            object.kind.resource().2,
-                            object.name
-                        )),
+                for Desired { kind, name, object } in objects {
+                    match self.apply(kind, &name, &object).await {
+                        Ok(metadata) => {
+                            if kind == Kind::DaemonSet {
+                                daemon_set = metadata.generation;
+                            }
+                            marks.applied(kind, &name, &metadata);
+                        }
+                        Err(error) => {
+                            marks.refused(kind, &name, self.seen(kind, &name));
+                            failures.push(format!("{} {name}: {error}", kind.resource().2));
+                        }
                     }
                 }
             }
@@ -140,7 +188,10 @@ impl Installer {
         for failure in &failures {
             tracing::warn!(failure, "not applied");
         }
-        let failed = self.last.as_ref().map_or(0, |last| last.failed);
+        let (failed, repairs) = self
+            .last
+            .as_ref()
+            .map_or((0, 0), |last| (last.failed, last.repairs));
         self.last = Some(Applied {
             uid: installation.uid().unwrap_or_default(),
             generation: installation.metadata.generation.unwrap_or_default(),
@@ -148,33 +199,35 @@ impl Installer {
             daemon_set,
             failed: if failures.is_empty() { 0 } else { failed + 1 },
             failures,
+            marks,
+            repairs: match reason {
+                Reason::Asked => 0,
+                Reason::Repair => repairs.saturating_add(1),
+            },
+            drifted: false,
         });
+        // What was as it should be is settled at once; whatever happens to it from here on counts.
+        self.look_for_drift();
     }
 
-    /// Returns the object's generation; the DaemonSet's is the last that is applied.
-    async fn apply(&self, desired: &Desired) -> Result<Option<i64>, String> {
-        let (group, version, kind, plural) = desired.kind.resource();
-        let resource =
-            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
-        let api: Api<DynamicObject> = if desired.kind.is_namespaced() {
-            Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
-        } else {
-            Api::all_with(self.client.clone(), &resource)
-        };
+    /// Returns what the API server says that the object is now.
+    async fn apply(&self, kind: Kind, name: &str, object: &Value) -> Result<ObjectMeta, String> {
+        let (api, _) = owned::api(&self.client, &self.namespace, kind);
         let parameters = PatchParams::apply(names::OPERATOR_MANAGER).force();
-        let mut generation = None;
+        let mut metadata = ObjectMeta::default();
         let call = async {
-            let applied = api
-                .patch(&desired.name, &parameters, &Patch::Apply(&desired.object))
-                .await?;
-            generation = applied.metadata.generation;
+            metadata = api
+                .patch(name, &parameters, &Patch::Apply(object))
+                .await?
+                .metadata;
             Ok(())
         };
         explain(timeout(CALL, call).await)?;
-        Ok(generation)
+        Ok(metadata)
     }
 
-    async fn report(&self, installation: &Installation) -> Result<(), String> {
+    /// Returns when to look again although nothing changed.
+    async fn report(&self, installation: &Installation) -> Result<Duration, String> {
         let daemon_sets = self.daemon_sets.state();
         let facts = Facts {
             failures: self
@@ -187,10 +240,13 @@ impl Installer {
             pods: self.pods.state(),
         };
         let status = status(installation, &facts, &Time(Timestamp::now()));
-        if installation.status.as_ref() == Some(&status) {
-            return Ok(());
+        if installation.status.as_ref() != Some(&status) {
+            self.write(installation, &status).await?;
         }
-        self.write(installation, &status).await
+        if status.ready_agents < status.desired_agents {
+            return Ok(PATIENCE);
+        }
+        Ok(RESYNC)
     }
 
     async fn write(
@@ -225,24 +281,24 @@ impl Controller for Installer {
             self.last = None;
             return RESYNC;
         };
-        if self.is_due(&installation) {
-            self.apply_all(&installation).await;
+        if let Some(reason) = self.due(&installation) {
+            self.apply_all(&installation, reason).await;
         }
-        if let Err(error) = self.report(&installation).await {
-            tracing::warn!(error, "status of the installation; trying again");
-            return backoff(1);
-        }
-        match &self.last {
-            Some(last) => last
-                .wait()
-                .saturating_sub(last.at.elapsed())
-                .max(Duration::from_millis(100)),
-            None => RESYNC,
+        match self.report(&installation).await {
+            Ok(wait) => self
+                .last
+                .as_ref()
+                .map_or(wait, |last| last.rest().min(wait)),
+            Err(error) => {
+                tracing::warn!(error, "status of the installation; trying again");
+                backoff(1)
+            }
         }
     }
 }
 
 impl Applied {
+    /// How long it stands if nobody touches it.
     fn wait(&self) -> Duration {
         if self.failed == 0 {
             RESYNC
@@ -250,7 +306,21 @@ impl Applied {
             backoff(self.failed)
         }
     }
+
+    /// When to look at it again.
+    fn rest(&self) -> Duration {
+        let wait = if self.drifted {
+            repair_gap(self.repairs)
+        } else if self.marks.are_settled() {
+            RESYNC
+        } else {
+            SETTLE
+        };
+        wait.min(self.wait())
+            .saturating_sub(self.at.elapsed())
+            .max(Duration::from_millis(100))
+    }
 }
 
-/// How long the watch may take to show what was applied.
-const SETTLE: Duration = Duration::from_secs(2);
+/// How often agents that are not ready are looked at: how long they have been so decides whether that is a failure.
+const PATIENCE: Duration = Duration::from_secs(10);

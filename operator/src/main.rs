@@ -1,7 +1,8 @@
 //! Installs Margay from an `Installation` and runs the controllers that a cluster needs one of.
 //!
 //! ```text
-//!  Installation, DaemonSet, Pods ──watch──► Installer ──server-side apply──► pools, BGPConfiguration, RBAC, DaemonSet; conditions
+//!  Installation, Pods ────────────watch──► Installer ──server-side apply──► pools, BGPConfiguration, RBAC, DaemonSet; conditions
+//!                                              ▲──────────────────watch─────────────────────┘ what others change is applied again
 //!  IPPools, IPBlocks ─────────────watch──► Pools ──────────status─────────► Active, Overlap, blocks, allocated
 //!  Lease ◄──────────────────────renew──── Lease ──leading (watch)──► both; they write only while it is true
 //!  /healthz /readyz /metrics ◄──────────── Health
@@ -14,6 +15,7 @@ mod desired;
 mod health;
 mod install;
 mod lease;
+mod owned;
 mod pools;
 mod status;
 mod watch;

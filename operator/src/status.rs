@@ -1,11 +1,26 @@
 //! What the Installation's conditions say. Pure.
+//!
+//! - `Available`: every node that should have an agent has one that is ready. Once that was so it stays True while at most
+//!   [`MAX_UNAVAILABLE`] agents restart (a roll-out, a crash) and none of them fails; an agent fails when its container cannot start
+//!   (`ErrImagePull`, `CrashLoopBackOff`, ...) or when it has not been ready for [`GRACE`]. Then it is False until all are ready again.
+//! - `Progressing`: the DaemonSet is not yet everywhere as it was applied, or an agent is not ready.
+//! - `Degraded`: something that the Installation asks for could not be applied.
+//!
+//! `kubectl get` shows one message, that of `Available`: it also tells what is degraded, and which agents are not ready and why.
 
+mod unready;
+
+use crate::desired::MAX_UNAVAILABLE;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use margay_proto::crd::{Condition, Installation, InstallationStatus};
 use std::sync::Arc;
+use unready::{Unready, complaints};
+
+/// How long an agent may take to become ready before that is a failure: a pull of the image and a start, with room.
+const GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is known about the installation.
 pub(crate) struct Facts<'a> {
@@ -23,13 +38,14 @@ pub(crate) fn status(
     facts: &Facts<'_>,
     now: &Time,
 ) -> InstallationStatus {
-    let agents = Agents::of(facts);
+    let agents = Agents::of(facts, now.0);
     let mut status = installation.status.clone().unwrap_or_default();
+    let before = Condition::is_true(&status.conditions, "Available");
     status.desired_agents = agents.desired;
     status.ready_agents = agents.ready;
     status.observed_generation = installation.metadata.generation;
     for (type_, (value, reason, message)) in [
-        ("Available", available(&agents, facts)),
+        ("Available", available(&agents, facts, before)),
         ("Progressing", progressing(&agents)),
         ("Degraded", degraded(facts)),
     ] {
@@ -48,43 +64,34 @@ pub(crate) fn status(
 
 type Verdict = (bool, &'static str, String);
 
-/// All agents are ready, or all but the one that a roll-out restarts.
-fn available(agents: &Agents, facts: &Facts<'_>) -> Verdict {
-    let counted = format!("{} of {} agents ready", agents.ready, agents.desired);
-    if !agents.exist {
-        return (
-            false,
-            "NoAgents",
-            "the DaemonSet margay-agent is not there yet".to_owned(),
-        );
-    }
-    if agents.observed && agents.desired == 0 {
-        return (
-            false,
-            "NoNodes",
-            "no node runs an agent: the cluster has no Linux nodes".to_owned(),
-        );
-    }
-    if agents.observed && agents.ready >= agents.desired {
-        return (true, "AllReady", counted);
-    }
-    if agents.is_rolling() && agents.desired > 1 && agents.ready + 1 >= agents.desired {
-        return (true, "RollingOut", counted);
-    }
-    let failing = failing(&facts.pods);
-    let message = if failing.is_empty() {
-        counted
+/// `before`: it was so far.
+fn available(agents: &Agents, facts: &Facts<'_>, before: bool) -> Verdict {
+    let (value, reason) = if !agents.exist {
+        (false, "NoAgents")
+    } else if agents.observed && agents.desired == 0 {
+        (false, "NoNodes")
+    } else if agents.observed && agents.ready >= agents.desired {
+        (true, "AllReady")
+    } else if before && agents.are_enough() {
+        (true, "RollingOut")
     } else {
-        format!("{counted}; {failing}")
+        (false, "AgentsNotReady")
     };
-    (false, "AgentsNotReady", message)
+    let mut sentences = vec![match reason {
+        "NoAgents" => "the DaemonSet margay-agent is not there yet".to_owned(),
+        "NoNodes" => "no node runs an agent: the cluster has no Linux nodes".to_owned(),
+        _ => format!("{} of {} agents ready", agents.ready, agents.desired),
+    }];
+    if let (true, _, what) = degraded(facts) {
+        sentences.push(format!("not applied: {what}"));
+    }
+    if agents.exist && reason != "AllReady" {
+        sentences.extend(agents.complaints());
+    }
+    (value, reason, sentences.join("; "))
 }
 
 fn progressing(agents: &Agents) -> Verdict {
-    let counted = format!(
-        "{} of {} agents updated, {} ready",
-        agents.updated, agents.desired, agents.ready
-    );
     if !agents.exist || !agents.observed {
         return (
             true,
@@ -92,8 +99,14 @@ fn progressing(agents: &Agents) -> Verdict {
             "the DaemonSet margay-agent was changed".to_owned(),
         );
     }
+    let counted = format!(
+        "{} of {} agents updated, {} ready",
+        agents.updated, agents.desired, agents.ready
+    );
     if agents.updated < agents.desired || agents.ready < agents.desired {
-        return (true, "RollingOut", counted);
+        let mut sentences = vec![counted];
+        sentences.extend(agents.complaints());
+        return (true, "RollingOut", sentences.join("; "));
     }
     (false, "Done", counted)
 }
@@ -110,7 +123,8 @@ fn degraded(facts: &Facts<'_>) -> Verdict {
     }
 }
 
-/// The DaemonSet in numbers.
+/// The agents in numbers.
+#[derive(Default)]
 struct Agents {
     exist: bool,
     /// The numbers are about what was applied last.
@@ -118,115 +132,55 @@ struct Agents {
     desired: i32,
     updated: i32,
     ready: i32,
+    unready: Vec<Unready>,
+    /// Nodes without even a pod.
+    missing: i32,
 }
 
 impl Agents {
-    fn of(facts: &Facts<'_>) -> Self {
+    fn of(facts: &Facts<'_>, now: Timestamp) -> Self {
         let Some(daemon_set) = facts.daemon_set else {
-            return Self {
-                exist: false,
-                observed: false,
-                desired: 0,
-                updated: 0,
-                ready: 0,
-            };
+            return Self::default();
         };
         let status = daemon_set.status.clone().unwrap_or_default();
         let generation = daemon_set.metadata.generation;
+        let mut unready: Vec<Unready> = facts
+            .pods
+            .iter()
+            .filter_map(|pod| Unready::of(pod, now))
+            .collect();
+        unready.sort_unstable();
+        let pods = i32::try_from(facts.pods.len()).unwrap_or(i32::MAX);
         Self {
             exist: true,
             observed: status.observed_generation >= generation.max(facts.applied_generation),
             desired: status.desired_number_scheduled,
             updated: status.updated_number_scheduled.unwrap_or_default(),
             ready: status.number_ready,
+            unready,
+            missing: (status.desired_number_scheduled - pods).max(0),
         }
     }
 
-    fn is_rolling(&self) -> bool {
-        !self.observed || self.updated < self.desired
+    /// No more are away than a roll-out takes at a time, and those are on their way back.
+    fn are_enough(&self) -> bool {
+        self.desired > MAX_UNAVAILABLE
+            && self.ready + MAX_UNAVAILABLE >= self.desired
+            && !self.unready.iter().any(|agent| agent.fails)
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let mut complaints = complaints(&self.unready);
+        if self.missing > 0 {
+            complaints.push(format!("{} without a pod yet", self.missing));
+        }
+        complaints
     }
 }
-
-/// The first agents that are not ready, and why.
-fn failing(pods: &[Arc<Pod>]) -> String {
-    let mut failing: Vec<String> = pods.iter().filter_map(|pod| complaint(pod)).collect();
-    failing.sort_unstable();
-    let rest = failing.len().saturating_sub(SHOWN);
-    failing.truncate(SHOWN);
-    if rest > 0 {
-        failing.push(format!("and {rest} more"));
-    }
-    failing.join("; ")
-}
-
-/// How many failing agents are named.
-const SHOWN: usize = 3;
-
-fn complaint(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    if conditions
-        .iter()
-        .any(|c| c.type_ == "Ready" && c.status == "True")
-    {
-        return None;
-    }
-    let node = pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.node_name.as_deref())
-        .unwrap_or("no node");
-    let unscheduled = conditions
-        .iter()
-        .find(|c| c.type_ == "PodScheduled" && c.status == "False");
-    let container = status
-        .container_statuses
-        .as_deref()
-        .unwrap_or_default()
-        .first()
-        .and_then(container_complaint);
-    let why = container
-        .or_else(|| unscheduled.and_then(|c| c.message.clone()))
-        .or_else(|| status.message.clone())
-        .unwrap_or_else(|| "is not ready; its log says why".to_owned());
-    Some(format!("{} on {node}: {why}", pod.name_any()))
-}
-
-fn container_complaint(status: &ContainerStatus) -> Option<String> {
-    let last = status
-        .last_state
-        .as_ref()
-        .and_then(|s| s.terminated.as_ref());
-    let waiting = status.state.as_ref().and_then(|s| s.waiting.as_ref());
-    if let Some(last) = last {
-        let line = last
-            .message
-            .as_deref()
-            .unwrap_or_default()
-            .trim()
-            .lines()
-            .last()
-            .unwrap_or_default();
-        let line: String = line.chars().take(LINE).collect();
-        return Some(format!(
-            "exit code {}, {} restarts: {line}",
-            last.exit_code, status.restart_count
-        ));
-    }
-    let waiting = waiting.filter(|w| w.reason.as_deref() != Some("ContainerCreating"))?;
-    let words: Vec<&str> = [&waiting.reason, &waiting.message]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
-    Some(words.join(": "))
-}
-
-/// Characters shown of a failing agent's last line.
-const LINE: usize = 240;
 
 #[cfg(test)]
 mod tests {
+    use super::unready::tests::{container, pod, waiting};
     use super::*;
     use crate::desired::tests::installation;
     use serde_json::json;
@@ -246,14 +200,29 @@ mod tests {
         .unwrap()
     }
 
-    fn pod(node: &str, status: serde_json::Value) -> Arc<Pod> {
-        let pod = json!({ "metadata": { "name": format!("margay-agent-{node}") }, "spec": { "nodeName": node, "containers": [] }, "status": status });
-        Arc::new(serde_json::from_value(pod).unwrap())
+    /// Three agents: two are ready, n3 has `status`.
+    fn third(status: serde_json::Value) -> Vec<Arc<Pod>> {
+        let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+        let pods = [("n1", ready.clone()), ("n2", ready), ("n3", status)];
+        pods.map(|(node, status)| Arc::new(pod(node, status)))
+            .into()
     }
 
-    /// `status reason: message` of one condition.
+    /// `status reason: message` of one condition of an Installation that had none before.
     fn condition(facts: &Facts<'_>, type_: &str) -> String {
-        let status = status(&installation(), facts, &at(1));
+        words(&installation(), facts, type_)
+    }
+
+    /// The same after all agents were ready.
+    fn condition_later(facts: &Facts<'_>, type_: &str) -> String {
+        let mut installation = installation();
+        let done = daemon_set(3, 3, 3);
+        installation.status = Some(status(&installation, &self::facts(Some(&done)), &at(0)));
+        words(&installation, facts, type_)
+    }
+
+    fn words(installation: &Installation, facts: &Facts<'_>, type_: &str) -> String {
+        let status = status(installation, facts, &at(1));
         let condition = status.conditions.iter().find(|c| c.type_ == type_).unwrap();
         format!(
             "{} {}: {}",
@@ -277,7 +246,7 @@ mod tests {
         let half = daemon_set(3, 3, 1);
         assert_eq!(
             condition(&facts(Some(&half)), "Available"),
-            "False AgentsNotReady: 1 of 3 agents ready"
+            "False AgentsNotReady: 1 of 3 agents ready; 3 without a pod yet"
         );
         let done = daemon_set(3, 3, 3);
         assert_eq!(
@@ -300,62 +269,104 @@ mod tests {
             condition(&stale, "Progressing").starts_with("True Applying"),
             "the watch shows what was before"
         );
-    }
-
-    #[test]
-    fn one_restarting_agent_of_a_rollout_leaves_it_available() {
-        let rolling = daemon_set(3, 1, 2);
-        assert_eq!(
-            condition(&facts(Some(&rolling)), "Available"),
-            "True RollingOut: 2 of 3 agents ready"
-        );
-        let worse = daemon_set(3, 1, 1);
-        assert!(condition(&facts(Some(&worse)), "Available").starts_with("False"));
         assert!(
             condition(&facts(Some(&daemon_set(0, 0, 0))), "Available").starts_with("False NoNodes")
         );
     }
 
     #[test]
-    fn failing_agents_are_named_with_the_reason() {
-        let set = daemon_set(5, 5, 1);
-        let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
-        let crash = json!({ "containerStatuses": [{ "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 4,
-            "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } } }] });
-        let exited = json!({ "containerStatuses": [{ "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 4,
-            "lastState": { "terminated": { "exitCode": 2, "message": "starting\nno such file\n" } }, "state": { "waiting": { "reason": "CrashLoopBackOff" } } }] });
-        let pods = vec![
-            pod("n1", ready),
-            pod("n2", crash),
-            pod("n3", exited),
-            pod("n4", json!({})),
-            pod("n5", json!({})),
-        ];
+    fn one_restarting_agent_leaves_it_available_and_is_named() {
+        // The last of a roll-out counts as updated before it is ready.
+        for updated in [1, 3] {
+            let rolling = daemon_set(3, updated, 2);
+            let rolling = Facts {
+                pods: third(waiting("ContainerCreating", "")),
+                ..facts(Some(&rolling))
+            };
+            assert_eq!(
+                condition_later(&rolling, "Available"),
+                "True RollingOut: 2 of 3 agents ready; margay-agent-n3 on n3: ContainerCreating"
+            );
+            assert_eq!(
+                condition_later(&rolling, "Progressing"),
+                format!(
+                    "True RollingOut: {updated} of 3 agents updated, 2 ready; margay-agent-n3 on n3: ContainerCreating"
+                )
+            );
+            assert!(
+                condition(&rolling, "Available").starts_with("False AgentsNotReady"),
+                "an installation is available when all are ready for the first time"
+            );
+        }
+        let worse = daemon_set(3, 1, 1);
+        assert!(condition_later(&facts(Some(&worse)), "Available").starts_with("False"));
+    }
+
+    #[test]
+    fn a_roll_out_that_cannot_go_on_is_not_available() {
+        let rolling = daemon_set(3, 1, 2);
+        let stuck = Facts {
+            pods: third(waiting("ErrImagePull", "nowhere.invalid: no such host")),
+            ..facts(Some(&rolling))
+        };
+        assert_eq!(
+            condition_later(&stuck, "Available"),
+            "False AgentsNotReady: 2 of 3 agents ready; margay-agent-n3 on n3: ErrImagePull: nowhere.invalid: no such host"
+        );
+        assert!(condition_later(&stuck, "Progressing").starts_with("True RollingOut"));
+    }
+
+    #[test]
+    fn failing_agents_are_named_first() {
+        let set = daemon_set(6, 5, 1);
+        let exited = container(
+            json!({ "waiting": { "reason": "CrashLoopBackOff" } }),
+            json!({ "terminated": { "exitCode": 2, "message": "starting\nno such file\n" } }),
+        );
+        let mut pods = third(exited);
+        pods.remove(0);
+        for (node, status) in [
+            ("n0", json!({})),
+            ("n1", json!({})),
+            ("n4", waiting("ImagePullBackOff", "no image")),
+        ] {
+            pods.push(Arc::new(pod(node, status)));
+        }
         let facts = Facts {
             pods,
             ..facts(Some(&set))
         };
         assert_eq!(
             condition(&facts, "Available"),
-            "False AgentsNotReady: 1 of 5 agents ready; margay-agent-n2 on n2: ImagePullBackOff: no such image; \
-             margay-agent-n3 on n3: exit code 2, 4 restarts: no such file; margay-agent-n4 on n4: is not ready; its log says why; and 1 more"
+            "False AgentsNotReady: 1 of 6 agents ready; margay-agent-n3 on n3: exit code 2, 4 restarts: no such file; \
+             margay-agent-n4 on n4: ImagePullBackOff: no image; margay-agent-n0 on n0: is not ready; its log says why; and 1 more; \
+             1 without a pod yet"
         );
     }
 
     #[test]
-    fn failures_degrade_and_times_stay() {
+    fn what_could_not_be_applied_is_in_both_messages() {
         let failures = [
             "IPPool pods: blockSize is immutable".to_owned(),
             "Role x: y".to_owned(),
         ];
+        let done = daemon_set(3, 3, 3);
         let broken = Facts {
             failures: &failures,
-            ..facts(None)
+            ..facts(Some(&done))
         };
         assert_eq!(
             condition(&broken, "Degraded"),
             "True NotApplied: IPPool pods: blockSize is immutable (and 1 more)"
         );
+        assert_eq!(
+            condition(&broken, "Available"),
+            "True AllReady: 3 of 3 agents ready; not applied: IPPool pods: blockSize is immutable (and 1 more)"
+        );
+    }
+
+    #[test]
+    fn times_stay_where_nothing_turned() {
         let mut installation = installation();
         installation.status = Some(status(&installation, &facts(None), &at(1)));
         let later = status(&installation, &facts(None), &at(2));

@@ -26,17 +26,42 @@ where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Default + Send + Sync,
 {
-    let (store, writer) = reflector::store();
+    mirror_of(tasks, api, K::DynamicType::default(), config, dirty)
+}
+
+/// [`mirror`] of a type that is only known at run time.
+pub(crate) fn mirror_of<K>(
+    tasks: &mut JoinSet<Result<()>>,
+    api: Api<K>,
+    type_: K::DynamicType,
+    config: watcher::Config,
+    dirty: &Arc<Notify>,
+) -> reflector::Store<K>
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Send + Sync,
+{
+    let kind = K::kind(&type_).into_owned();
+    let writer = reflector::store::Writer::new(type_);
+    let store = writer.as_reader();
     let dirty = dirty.clone();
     tasks.spawn(async move {
-        let kind = K::kind(&K::DynamicType::default()).into_owned();
         let mut events = pin!(reflector(writer, watcher(api, config).default_backoff()));
+        let mut told = false;
         while let Some(event) = events.next().await {
             match event {
                 // Only the end of a listing says that the store holds it.
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-                Ok(_) => dirty.notify_one(),
-                Err(error) => tracing::warn!(kind, %error, "watch; trying again"),
+                Ok(_) => {
+                    told = false;
+                    dirty.notify_one();
+                }
+                // A watch that is forbidden fails for ever; once is enough.
+                Err(error) if told => tracing::debug!(kind, %error, "watch; trying again"),
+                Err(error) => {
+                    told = true;
+                    tracing::warn!(kind, %error, "watch; trying again");
+                }
             }
         }
         bail!("watch of {kind} ended")

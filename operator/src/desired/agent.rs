@@ -5,6 +5,9 @@ use margay_proto::names;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
+/// Agents that a roll-out restarts at a time.
+pub(crate) const MAX_UNAVAILABLE: i32 = 1;
+
 /// Labels of everything that belongs to the agent.
 pub(super) fn labels() -> Value {
     json!({ "app.kubernetes.io/name": names::AGENT_APP, "app.kubernetes.io/part-of": "margay" })
@@ -38,7 +41,7 @@ pub(super) fn daemon_set(spec: &InstallationSpec, endpoint: Option<SocketAddr>) 
     let selector = json!({ "app.kubernetes.io/name": names::AGENT_APP });
     json!({
         "selector": { "matchLabels": selector },
-        "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 0, "maxUnavailable": 1 } },
+        "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 0, "maxUnavailable": MAX_UNAVAILABLE } },
         "template": {
             "metadata": { "labels": labels() },
             "spec": {
