@@ -84,7 +84,7 @@ fn container(spec: &InstallationSpec, endpoint: Option<SocketAddr>) -> Value {
     };
     json!({
         "name": "agent",
-        "image": spec.image,
+        "image": spec.effective_image(),
         "imagePullPolicy": spec.image_pull_policy,
         "command": ["/usr/bin/margay-agent", "run"],
         "env": env,

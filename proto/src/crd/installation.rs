@@ -27,10 +27,10 @@ pub struct InstallationSpec {
     /// Whether every node peers with every other (`Full`, the default), or only as BGPPeers say (`None`).
     #[serde(default)]
     pub mesh: Mesh,
-    /// Agent image.
+    /// Agent image; the one of the operator's own version when left out, so that new manifests bring new agents.
     #[schemars(length(min = 1))]
-    #[serde(default = "default_image")]
-    pub image: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// Pull policy of the image.
     #[serde(default)]
     pub image_pull_policy: ImagePullPolicy,
@@ -42,8 +42,12 @@ pub struct InstallationSpec {
     pub log: String,
 }
 
-fn default_image() -> String {
-    format!("margay.dev/margay:{}", env!("CARGO_PKG_VERSION"))
+impl InstallationSpec {
+    /// The image of the agents.
+    pub fn effective_image(&self) -> String {
+        let own = || format!("margay.dev/margay:{}", env!("CARGO_PKG_VERSION"));
+        self.image.clone().unwrap_or_else(own)
+    }
 }
 
 fn default_log() -> String {
