@@ -25,6 +25,21 @@ count() { # adds the `N passed; N failed` and `N passed, N failed` lines of a lo
     PASSED=$((PASSED + p)); FAILED=$((FAILED + f))
 }
 
+# The installed cargo-deny if it is this version, else one built once into target/.
+cargo_deny() {
+    local version=0.20.2 built=target/tools/bin/cargo-deny
+    if [ "$(cargo-deny --version 2>/dev/null)" = "cargo-deny $version" ]; then
+        command -v cargo-deny
+        return
+    fi
+    if ! [ -x $built ]; then
+        say "building cargo-deny once, about three minutes" >&2
+        cargo install cargo-deny --locked --version $version --root target/tools --target-dir target/tools/build --quiet
+        rm -rf target/tools/build
+    fi
+    say "$built"
+}
+
 unit_tests() {
     step "unit tests, and the kernel, BIRD and FRR in namespaces"
     local rc=0
@@ -48,12 +63,7 @@ scenarios() {
 step "Debian packages"; install_packages
 if [ "$TIER" != lab ]; then
     gate "format" cargo fmt --all --check
-    if ! [ -x target/tools/bin/cargo-deny ]; then
-        say "building cargo-deny once, about three minutes"
-        cargo install cargo-deny --locked --version 0.20.2 --root target/tools --target-dir target/tools/build --quiet
-        rm -rf target/tools/build
-    fi
-    gate "licences and sources" target/tools/bin/cargo-deny --all-features check licenses bans sources
+    gate "licences and sources" "$(cargo_deny)" --all-features check licenses bans sources
     gate "purity and arrows" tests/gates/purity.sh
     gate "clippy, warnings denied" cargo clippy --release --locked --workspace --all-targets -- -D warnings
 fi
