@@ -5,5 +5,7 @@ mod previous;
 mod records;
 pub mod repair;
 pub mod server;
+mod turns;
 
 pub use records::{Records, link_name};
+pub use turns::Turns;

@@ -18,7 +18,7 @@ use crate::{
     addresses::{self, Addresses},
     api,
     blocks::KubeStore,
-    cni::{Records, conflist, link_name, repair, server::Server},
+    cni::{Records, Turns, conflist, link_name, repair, server::Server},
     engine::{Engine, Event, Plan, Start},
     health::{self, Gates, Heartbeats, Metrics},
     kernel::{link, route::Target, sysctl},
@@ -130,7 +130,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         serving: serving.clone(),
         records: ground.records,
         metrics: wiring.metrics.clone(),
-        links: Arc::default(),
+        turns: Turns::default(),
     };
     wiring.socket(server, ground.damaged, core.speaker.clone(), shown);
     let reporter = Reporter {

@@ -5,7 +5,10 @@
 
 use margay_ipam::{Attachment, AttachmentKey};
 use margay_proto::names;
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 /// Name of the host side link of an attachment.
 pub fn link_name(key: &AttachmentKey) -> String {
@@ -19,17 +22,26 @@ pub struct Records {
 }
 
 impl Records {
-    /// Opens (and makes) the folder.
+    /// Opens (and makes) the folder, at start and before anybody writes to it. What an earlier agent left half written is removed: no link was
+    /// made for it.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the folder cannot be made or read.
     pub fn open(folder: impl Into<PathBuf>) -> std::io::Result<Self> {
         let folder = folder.into();
         std::fs::create_dir_all(&folder)?;
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let whole = is_record(&path) && parse(&std::fs::read(&path)?).is_some();
+            if !whole {
+                tracing::warn!(path = %path.display(), "unreadable attachment record removed");
+                std::fs::remove_file(&path)?;
+            }
+        }
         Ok(Self { folder })
     }
 
-    /// Every readable record. One that is torn is removed: its write did not finish, so no link was made for it.
+    /// Every record, in order of link name; ADD and DEL may go on meanwhile.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -37,24 +49,23 @@ impl Records {
         let mut all = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            match std::fs::read(&path)
-                .ok()
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            {
-                Some(attachment) => all.push(attachment),
-                None => {
-                    tracing::warn!(path = %path.display(), "unreadable attachment record removed");
-                    std::fs::remove_file(&path)?;
-                }
+            if !is_record(&path) {
+                // It is being written.
+                continue;
+            }
+            match std::fs::read(&path) {
+                // DEL was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                read => all.extend(parse(&read?)),
             }
         }
+        all.sort_by_cached_key(|a| link_name(&a.key));
         Ok(all)
     }
 
     /// The record of a link by the link's name; none when there is none or it is torn.
     pub fn of_link(&self, link: &str) -> Option<Attachment> {
-        let bytes = std::fs::read(self.folder.join(format!("{link}.json"))).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        parse(&std::fs::read(self.folder.join(format!("{link}.json"))).ok()?)
     }
 
     /// Writes a record so that it is there whole or not at all.
@@ -86,14 +97,21 @@ impl Records {
     }
 }
 
+fn is_record(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "json")
+}
+
+fn parse(bytes: &[u8]) -> Option<Attachment> {
+    serde_json::from_slice(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use margay_ipam::Netns;
 
-    #[test]
-    fn records_come_back_and_go() {
-        let attachment = Attachment {
+    fn attachment() -> Attachment {
+        Attachment {
             key: AttachmentKey::new("c1", "eth0"),
             namespace: "default".into(),
             pod: "a".into(),
@@ -104,11 +122,45 @@ mod tests {
                 inode: 5,
             },
             addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
-        };
-        let folder = std::env::temp_dir().join(format!("margay-records-{}", std::process::id()));
+        }
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("margay-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn a_record_that_is_being_written_is_left_alone() {
+        let folder = folder("records-writing");
+        let records = Records::open(&folder).unwrap();
+        records.put(&attachment()).unwrap();
+        let partial = folder.join("mgy000000000001.partial");
+        for half in [
+            &b"{\"containerId\":"[..],
+            &serde_json::to_vec(&attachment()).unwrap(),
+        ] {
+            std::fs::write(&partial, half).unwrap();
+            assert_eq!(
+                records.load().unwrap(),
+                vec![attachment()],
+                "neither torn nor twice"
+            );
+            assert!(partial.exists(), "its writer renames it in a moment");
+        }
+        Records::open(&folder).unwrap();
+        assert!(!partial.exists(), "its writer died");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn records_come_back_and_go() {
+        let attachment = attachment();
+        let folder = folder("records");
         let records = Records::open(&folder).unwrap();
         records.put(&attachment).unwrap();
         std::fs::write(folder.join("mgytorn.json"), b"{\"containerId\":").unwrap();
+        let records = Records::open(&folder).unwrap();
+        assert!(!folder.join("mgytorn.json").exists());
         assert_eq!(records.load().unwrap(), vec![attachment.clone()]);
         records.remove(&attachment.key).unwrap();
         records.remove(&attachment.key).unwrap();

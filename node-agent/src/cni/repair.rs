@@ -61,14 +61,20 @@ impl Server {
 
     /// Releases an attachment whose network namespace is gone: its pod ended while no DEL reached us.
     async fn end(&self, attachment: &Attachment) {
+        let name = link_name(&attachment.key);
+        let _turn = self.turns.take(&name).await;
+        if self.records.of_link(&name).as_ref() != Some(attachment) {
+            // DEL has been here meanwhile, or an ADD with another namespace.
+            return;
+        }
         tracing::info!(pod = %attachment.pod, namespace = %attachment.namespace, "its network namespace is gone, releasing its addresses");
-        if let Err(error) = self.detach(&attachment.key).await {
+        if let Err(error) = self.detach_in_turn(&attachment.key).await {
             tracing::warn!(%error, "release put off");
         }
     }
 
     /// The link as it should be, with the MTU that it was made with: another uplink's is for new links. None while that is not known.
-    async fn as_made(&self, attachment: &Attachment) -> Option<PodLink> {
+    pub(super) async fn as_made(&self, attachment: &Attachment) -> Option<PodLink> {
         let wanted = self.pod_link(attachment);
         let links = link::list().await.unwrap_or_default();
         let made = links.iter().find(|l| l.name == wanted.host_name);
@@ -78,7 +84,7 @@ impl Server {
 
     /// Makes a link as its record says, unless it is so or has no record (then DEL has been here, or ADD has not).
     async fn repair(&self, name: &str) {
-        let _no_add_or_del = self.links.write().await;
+        let _turn = self.turns.take(name).await;
         let Some(attachment) = self.records.of_link(name) else {
             return;
         };

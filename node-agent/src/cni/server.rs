@@ -7,7 +7,7 @@
 //! A failure undoes in reverse. DEL does the same backwards, needs no API server, and touches only its own container id. Every verb may be
 //! repeated, reordered or cut off at any line: the record on disk says what there is to finish.
 
-use super::{Records, link_name, previous};
+use super::{Records, Turns, link_name, previous};
 use crate::{
     actuate::Applied,
     addresses,
@@ -28,7 +28,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status};
 
 /// How long ADD waits for the watch to bring the pod.
@@ -99,8 +99,8 @@ pub struct Server {
     pub records: Records,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Held for reading while ADD or DEL works on a link and its record, for writing while one is repaired.
-    pub links: Arc<RwLock<()>>,
+    /// Who works on which link.
+    pub turns: Turns,
 }
 
 #[tonic::async_trait]
@@ -180,13 +180,15 @@ impl Server {
             )));
         }
         let identity = pod_identity(request)?;
-        self.await_pod(identity.clone()).await?;
+        // From before the waits on: a DEL that comes meanwhile undoes all of it, not what was there when it came.
+        let _turn = self.turns.take(&link_name(&key(request))).await;
+        let uid = self.await_pod(identity.clone()).await?;
         let namespace = pod_namespace(&request.netns)?;
         let asked = Attachment {
             key: key(request),
             namespace: identity.namespace,
             pod: identity.name,
-            uid: identity.uid,
+            uid,
             netns: Netns {
                 path: namespace.path,
                 device: namespace.device,
@@ -207,14 +209,12 @@ impl Server {
 
     /// Record, link, plan: in this order, so that whatever is cut off is found by its record.
     async fn wire(&self, attachment: &Attachment) -> Result<Wire, Refusal> {
-        let no_repair = self.links.read().await;
         self.records.put(attachment).map_err(|e| {
             Refusal::Io(format!("attachment record in {}: {e}", names::ATTACHMENTS))
         })?;
         let wire = link::create(&self.pod_link(attachment))
             .await
             .map_err(|e| Refusal::Io(e.to_string()))?;
-        drop(no_repair);
         let (reply, generation) = oneshot::channel();
         self.tell(Event::Attach(Box::new(attachment.clone()), reply))
             .await?;
@@ -240,14 +240,21 @@ impl Server {
 
     /// Undoes everything, and goes on after a failure so that as little as possible stays; reports all.
     async fn undo(&self, attachment: &Attachment, refusal: Refusal) -> Refusal {
-        match self.detach(&attachment.key).await {
+        match self.detach_in_turn(&attachment.key).await {
             Ok(()) => refusal,
             Err(also) => Refusal::TryAgain(format!("{refusal}; and undoing it: {also}")),
         }
     }
 
+    async fn detach(&self, key: &AttachmentKey) -> Result<(), Refusal> {
+        let _turn = self.turns.take(&link_name(key)).await;
+        self.detach_in_turn(key).await
+    }
+
     /// Rules and routes first, then the link: without rules it drops whatever still comes, and no route is left to a link that is gone.
-    pub(super) async fn detach(&self, key: &AttachmentKey) -> Result<(), Refusal> {
+    ///
+    /// The record goes last but for the address: until it is gone, whoever comes after a failure half-way finds what is left to do.
+    pub(super) async fn detach_in_turn(&self, key: &AttachmentKey) -> Result<(), Refusal> {
         let name = link_name(key);
         let (reply, generation) = oneshot::channel();
         let link = name.clone();
@@ -255,14 +262,12 @@ impl Server {
         let generation = generation.await.map_err(|_| ending())?;
         // The address may be given to another pod only after the rules that name it are gone.
         self.applied(generation).await?;
-        let no_repair = self.links.read().await;
         link::delete(&name)
             .await
             .map_err(|e| Refusal::Io(e.to_string()))?;
         self.records.remove(key).map_err(|e| {
             Refusal::Io(format!("attachment record in {}: {e}", names::ATTACHMENTS))
         })?;
-        drop(no_repair);
         self.addresses
             .release(key.clone())
             .await
@@ -270,19 +275,21 @@ impl Server {
     }
 
     async fn compare(&self, request: &rpc::Request) -> Result<(), Refusal> {
-        let all = self
-            .records
-            .load()
-            .map_err(|e| Refusal::Io(e.to_string()))?;
-        let found = all.into_iter().find(|a| a.key == key(request));
-        let Some(attachment) = found else {
+        let name = link_name(&key(request));
+        let _turn = self.turns.take(&name).await;
+        let Some(attachment) = self.records.of_link(&name) else {
             return Err(Refusal::UnknownContainer(format!(
                 "container {} has no attachment {} on this node",
                 request.container_id, request.ifname
             )));
         };
         previous::agrees(&request.config, &attachment)?;
-        link::check(&self.pod_link(&attachment))
+        let Some(wanted) = self.as_made(&attachment).await else {
+            return Err(Refusal::TryAgain(
+                "this node's MTU is not known yet".to_owned(),
+            ));
+        };
+        link::check(&wanted)
             .await
             .map_err(|e| Refusal::Mismatch(e.to_string()))?;
         Ok(())
@@ -371,12 +378,13 @@ impl Server {
         }
     }
 
-    async fn await_pod(&self, identity: PodIdentity) -> Result<(), Refusal> {
+    /// The UID that policy knows the pod by, once it is known.
+    async fn await_pod(&self, identity: PodIdentity) -> Result<String, Refusal> {
         let name = format!("{}/{}", identity.namespace, identity.name);
         let (reply, known) = oneshot::channel();
         self.tell(Event::AwaitPod { identity, reply }).await?;
         match tokio::time::timeout(POD_WAIT, known).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(uid)) => Ok(uid),
             Ok(Err(_)) => Err(ending()),
             Err(_) => Err(Refusal::TryAgain(format!(
                 "pod {name} is not known to this node's agent yet: its watch of Pods lags or the pod was deleted"
@@ -457,3 +465,6 @@ fn pod_identity(request: &rpc::Request) -> Result<PodIdentity, Refusal> {
         uid: request.pod_uid.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,10 +39,10 @@ pub enum Event {
         link: String,
         reply: oneshot::Sender<u64>,
     },
-    /// Answered once the pod is known (namespace, name, UID or the static pod's config hash).
+    /// Answered once the pod is known (namespace, name, UID or the static pod's config hash), with the UID that policy knows it by.
     AwaitPod {
         identity: PodIdentity,
-        reply: oneshot::Sender<()>,
+        reply: oneshot::Sender<String>,
     },
     /// Own blocks changed.
     Blocks(Vec<Block>),
