@@ -8,17 +8,26 @@
 //! ```
 //! An ADD waits for the API server only while this node owns no free address; the next block is claimed before the last one is full.
 
+mod handle;
 mod job;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+pub use handle::{Handle, NoAddress};
 
 use crate::{
     engine::{Change, Event, Plan},
     health::{Heartbeat, Metrics},
 };
+use handle::{Answer, Request};
 use ipnetwork::IpNetwork;
 use job::{Done, Job};
+use kube::ResourceExt;
 use margay_bgp::Family;
-use margay_ipam::{Allocator, Attachment, AttachmentKey, Block, Claimant, Refusal};
+use margay_ipam::{Allocator, Attachment, Block, Claimant, Refusal, StoreError};
 use margay_proto::{crd::IPBlock, rpc::agent::Address};
+use objects::Objects;
 use std::{
     collections::{BTreeSet, VecDeque},
     future::Future,
@@ -26,74 +35,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Published writes of allocations are this far apart at least, so that a burst of pods is one write a block.
 const PUBLISH_EVERY: Duration = Duration::from_secs(2);
-/// How long an ADD waits for a block to be claimed before the runtime is told to try again.
-const CLAIM_WAIT: Duration = Duration::from_millis(2500);
-
-/// Why no address was given.
-#[derive(Debug, thiserror::Error)]
-pub enum NoAddress {
-    /// The pools say no.
-    #[error("{0}")]
-    Refused(#[from] Refusal),
-    /// A block is being claimed.
-    #[error("this node owns no free address and is claiming a block{0}")]
-    Claiming(String),
-    /// The agent is ending.
-    #[error("the agent is ending; its successor will serve this")]
-    Ending,
-}
-
-type Answer = oneshot::Sender<Result<Attachment, NoAddress>>;
-
-#[derive(Debug)]
-enum Request {
-    Allocate(Box<Attachment>, Answer),
-    Release(AttachmentKey, oneshot::Sender<()>),
-}
-
-/// To the task.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    requests: mpsc::Sender<Request>,
-}
-
-impl Handle {
-    /// Addresses for `attachment`, one of every family that has a pool; the same again for an attachment that has them.
-    ///
-    /// # Errors
-    /// When there is none, or none yet.
-    pub async fn allocate(&self, attachment: Attachment) -> Result<Attachment, NoAddress> {
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Allocate(Box::new(attachment), reply))
-            .await
-            .map_err(|_| NoAddress::Ending)?;
-        match tokio::time::timeout(CLAIM_WAIT, answer).await {
-            Ok(answer) => answer.map_err(|_| NoAddress::Ending)?,
-            Err(_) => Err(NoAddress::Claiming(
-                ": the API server has not answered yet".to_owned(),
-            )),
-        }
-    }
-
-    /// Frees what an attachment holds; one that holds nothing is fine.
-    ///
-    /// # Errors
-    /// When the agent is ending.
-    pub async fn release(&self, key: AttachmentKey) -> Result<(), NoAddress> {
-        let (reply, done) = oneshot::channel();
-        self.requests
-            .send(Request::Release(key, reply))
-            .await
-            .map_err(|_| NoAddress::Ending)?;
-        done.await.map_err(|_| NoAddress::Ending)
-    }
-}
 
 /// What the task starts from and works with.
 pub struct Start {
@@ -128,6 +74,9 @@ pub struct Addresses {
     waiting: VecDeque<(Box<Attachment>, Answer)>,
     dirty: BTreeSet<IpNetwork>,
     lost: VecDeque<Block>,
+    /// Its deletion was asked for and not answered: it may be another node's by now, so nothing is handed out until that is known.
+    doubtful: Option<IpNetwork>,
+    objects: Objects,
     /// After an error of the API server.
     not_before: Instant,
     /// After a publication.
@@ -168,6 +117,8 @@ impl Addresses {
             waiting: VecDeque::new(),
             dirty: BTreeSet::new(),
             lost: VecDeque::new(),
+            doubtful: None,
+            objects: Objects::default(),
             not_before: now,
             publish_after: now,
             last_error: String::new(),
@@ -248,6 +199,7 @@ impl Addresses {
                 continue;
             }
             let now = self.now();
+            let held_before = self.allocator.attachment(&attachment.key).is_some();
             let answer = match self
                 .allocator
                 .allocate((*attachment).clone(), &families, now)
@@ -262,7 +214,9 @@ impl Addresses {
             if let Ok(held) = &answer {
                 self.touch(held);
             }
-            if let Err(Ok(unclaimed)) = reply.send(answer) {
+            if let Err(Ok(unclaimed)) = reply.send(answer)
+                && !held_before
+            {
                 // The caller gave up between the two lines: nobody holds this address.
                 self.allocator.release(&unclaimed.key, now);
                 self.touch(&unclaimed);
@@ -295,8 +249,10 @@ impl Addresses {
     async fn observe(&mut self, change: Change<IPBlock>) {
         match change {
             Change::Reset(all) => {
-                let listed: Vec<Block> =
-                    all.iter().filter_map(|b| Block::try_from(b).ok()).collect();
+                let uids: Vec<String> = all.iter().filter_map(ResourceExt::uid).collect();
+                self.objects
+                    .listed(&uids.iter().map(String::as_str).collect());
+                let listed: Vec<Block> = all.iter().filter_map(|b| self.own(b)).collect();
                 let gone: Vec<Block> = self
                     .allocator
                     .blocks()
@@ -310,12 +266,15 @@ impl Addresses {
                 self.synced = true;
             }
             Change::Apply(block) => {
-                if let Ok(block) = Block::try_from(&block) {
+                if let Some(block) = self.own(&block) {
                     self.allocator.add_block(block);
                 }
             }
             Change::Delete(block) => {
-                if let Ok(block) = Block::try_from(&block) {
+                let uid = block.uid().unwrap_or_default();
+                if let Ok(block) = Block::try_from(&block)
+                    && self.objects.gone(block.cidr, &uid)
+                {
                     self.removed(block);
                 }
             }
@@ -324,8 +283,16 @@ impl Addresses {
         self.tell_engine().await;
     }
 
+    /// A block that the watch brought, unless it cannot be read or was given back since.
+    fn own(&mut self, object: &IPBlock) -> Option<Block> {
+        let block = Block::try_from(object).ok()?;
+        let uid = object.uid().unwrap_or_default();
+        self.objects.seen(block.cidr, &uid).then_some(block)
+    }
+
     /// A block of ours was deleted by somebody. With pods in it, it is claimed back before anybody else may.
     fn removed(&mut self, block: Block) {
+        self.doubtful.take_if(|cidr| *cidr == block.cidr);
         if self.allocator.remove_block(block.cidr).is_empty() {
             return;
         }
@@ -343,6 +310,9 @@ impl Addresses {
         }
         if let Some(request) = self.allocator.wants_block(now) {
             return Some(Job::Claim(request));
+        }
+        if let Some(cidr) = self.doubtful {
+            return Some(Job::Release(cidr));
         }
         if let Some(block) = self.allocator.surplus(now)
             && self.allocator.begin_release(block.cidr, now)
@@ -387,11 +357,19 @@ impl Addresses {
             }
             Done::Released(Ok(()), cidr) => {
                 tracing::info!(block = %cidr, "released an idle block");
+                self.doubtful = None;
+                self.objects.give_back(cidr);
                 self.allocator.remove_block(cidr);
             }
             Done::Released(Err(error), cidr) => {
                 pause = Duration::from_secs(5);
-                self.allocator.cancel_release(cidr);
+                let known = self.allocator.blocks().any(|b| b.cidr == cidr);
+                if matches!(error, StoreError::Unavailable(_)) {
+                    self.doubtful = known.then_some(cidr);
+                } else {
+                    self.doubtful = None;
+                    self.allocator.cancel_release(cidr);
+                }
                 self.failed(&error.to_string());
             }
             Done::Published(Ok(true), _) => self.publish_after = Instant::now() + PUBLISH_EVERY,

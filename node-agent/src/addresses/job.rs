@@ -3,6 +3,10 @@
 use ipnetwork::IpNetwork;
 use margay_ipam::{Block, ClaimRequest, Claimant, Outcome, Store, StoreError};
 use margay_proto::crd::Allocation;
+use std::time::Duration;
+
+/// How long a job waits for the API server. Each may be cut off and done again; a request that hangs must not keep the next block from its pods.
+const JOB_WAIT: Duration = Duration::from_secs(20);
 
 /// One exchange with the API server.
 #[derive(Debug)]
@@ -30,20 +34,35 @@ impl Job {
         match self {
             Self::Claim(request) => {
                 let pools = request.pools.iter().map(|p| p.name.clone()).collect();
-                Done::Claimed(margay_ipam::claim(&store, &claimant, &request).await, pools)
+                Done::Claimed(
+                    in_time(margay_ipam::claim(&store, &claimant, &request)).await,
+                    pools,
+                )
             }
             Self::Reclaim(block) => {
-                let outcome =
-                    margay_ipam::claim_exactly(&store, &claimant, &block.pool, block.cidr).await;
+                let outcome = in_time(margay_ipam::claim_exactly(
+                    &store,
+                    &claimant,
+                    &block.pool,
+                    block.cidr,
+                ))
+                .await;
                 Done::Reclaimed(outcome.map(|o| matches!(o, Outcome::Done(_))), block)
             }
-            Self::Release(cidr) => {
-                Done::Released(margay_ipam::release(&store, &claimant, cidr).await, cidr)
-            }
+            Self::Release(cidr) => Done::Released(
+                in_time(margay_ipam::release(&store, &claimant, cidr)).await,
+                cidr,
+            ),
             Self::Publish(cidr, allocations) => {
-                let outcome = margay_ipam::publish(&store, &claimant, cidr, &allocations).await;
+                let outcome =
+                    in_time(margay_ipam::publish(&store, &claimant, cidr, &allocations)).await;
                 Done::Published(outcome.map(|o| matches!(o, Outcome::Done(()))), cidr)
             }
         }
     }
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable(format!("no answer within {} s", JOB_WAIT.as_secs()));
+    tokio::time::timeout(JOB_WAIT, call).await.map_err(late)?
 }
