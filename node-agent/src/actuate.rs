@@ -20,7 +20,11 @@ use crate::{
 use ipnetwork::IpNetwork;
 use margay_bgp::Family;
 use margay_proto::names;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -53,11 +57,36 @@ pub struct Actuator {
     /// Told which pod links may be damaged; what does not fit in is found by the next look at all of them.
     links: mpsc::Sender<String>,
     metrics: Arc<Metrics>,
-    again: Option<Duration>,
+    again: Option<Retry>,
 }
 
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+/// When to try again what the kernel refused. A moment and no pause: whatever else happens meanwhile must not put it off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Retry {
+    at: Instant,
+    /// After the failure before.
+    pause: Duration,
+}
+
+impl Retry {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LAST: Duration = Duration::from_secs(5);
+
+    /// After a failure at `now`, the first one or one more.
+    fn after(before: Option<Self>, now: Instant) -> Self {
+        let pause = before.map_or(Self::FIRST, |b| (b.pause * 2).min(Self::LAST));
+        Self {
+            at: now + pause,
+            pause,
+        }
+    }
+
+    /// Something moved that may help: soon, if not sooner.
+    fn sooner(self, now: Instant) -> Self {
+        let soon = Self::after(None, now);
+        if self.at <= soon.at { self } else { soon }
+    }
+}
 
 impl Actuator {
     /// Opens the sockets and reads back what an earlier agent left.
@@ -134,7 +163,7 @@ impl Actuator {
                     let plan = plans.borrow().clone();
                     self.apply(&plan).await;
                 }
-                () = tokio::time::sleep(retry.unwrap_or(LAST_RETRY)), if retry.is_some() => {
+                () = async { match retry { Some(retry) => tokio::time::sleep_until(retry.at.into()).await, None => std::future::pending().await } } => {
                     let plan = plans.borrow().clone();
                     self.apply(&plan).await;
                 }
@@ -170,9 +199,9 @@ impl Actuator {
                 let _ = self.links.try_send(link.name.clone());
             }
         }
-        if moved && self.again.is_some() {
+        if moved {
             // What failed for want of a link may work now.
-            self.again = Some(FIRST_RETRY);
+            self.again = self.again.map(|retry| retry.sooner(Instant::now()));
         }
         if self.routes.observe(batch) {
             self.apply(plan).await;
@@ -184,7 +213,7 @@ impl Actuator {
         let mut applied = self.applied.borrow().clone();
         applied.policy_error = None;
         if let Some(table) = &plan.table {
-            let started = std::time::Instant::now();
+            let started = Instant::now();
             let result = tokio::task::block_in_place(|| {
                 if self.damaged {
                     self.nft.verify(table)
@@ -211,7 +240,7 @@ impl Actuator {
         }
         self.again = match (&applied.policy_error, applied.failed.is_empty()) {
             (None, true) => None,
-            _ => Some(self.again.map_or(FIRST_RETRY, |d| (d * 2).min(LAST_RETRY))),
+            _ => Some(Retry::after(self.again, Instant::now())),
         };
         applied.generation = plan.generation;
         self.applied.send_replace(applied);
@@ -234,6 +263,8 @@ impl Actuator {
             held = with_learned(&self.adopted, routes);
             &held
         } else {
+            // They have been said again or are wrong: no later speaker may bring them back.
+            self.adopted.clear();
             routes
         };
         match self.routes.apply(wanted).await {
@@ -287,4 +318,62 @@ fn with_learned(adopted: &RouteSet, wanted: &RouteSet) -> RouteSet {
             .map(|(prefix, route)| (*prefix, route.clone())),
     );
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::route::{NextHop, Route};
+
+    #[test]
+    fn retries_come_less_and_less_often_and_never_later_than_that() {
+        let start = Instant::now();
+        let (mut now, mut retry) = (start, Retry::after(None, start));
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            pauses.push((retry.at - now).as_millis());
+            now = retry.at;
+            retry = Retry::after(Some(retry), now);
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        let sooner = retry.sooner(now);
+        assert_eq!(sooner.at - now, Retry::FIRST);
+        let later = now + Retry::FIRST / 2;
+        assert_eq!(sooner.sooner(later), sooner, "many events put nothing off");
+    }
+
+    #[test]
+    fn learned_routes_of_an_earlier_agent_stay_beside_what_is_wanted() {
+        let route = |target| Route { target, src: None };
+        let via = |gateway: &str| {
+            let hop = NextHop::new(gateway.parse().unwrap(), 2);
+            route(Target::Via([hop].into()))
+        };
+        let prefix = |text: &str| text.parse::<IpNetwork>().unwrap();
+        let pod = || {
+            route(Target::Pod {
+                link: "mgy1".into(),
+            })
+        };
+        let adopted = RouteSet::from([
+            (prefix("10.0.1.0/26"), via("172.31.0.2")),
+            (prefix("10.0.2.0/26"), via("172.31.0.2")),
+            (prefix("10.0.0.0/26"), route(Target::Unreachable)),
+            (prefix("10.0.0.9/32"), pod()),
+        ]);
+        let wanted = RouteSet::from([
+            (prefix("10.0.0.1/32"), pod()),
+            (prefix("10.0.2.0/26"), via("172.31.0.3")),
+        ]);
+        let all = with_learned(&adopted, &wanted);
+        let expected = RouteSet::from([
+            (prefix("10.0.0.1/32"), pod()),
+            (prefix("10.0.1.0/26"), via("172.31.0.2")),
+            (prefix("10.0.2.0/26"), via("172.31.0.3")),
+        ]);
+        assert_eq!(
+            all, expected,
+            "those of pods and blocks follow from records"
+        );
+    }
 }

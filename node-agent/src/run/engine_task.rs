@@ -7,7 +7,10 @@ use crate::{
     state::{LastKnown, StateFile},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How many queued events one plan takes in at most, so that a storm of them still gets plans.
@@ -22,6 +25,8 @@ pub(super) struct EngineTask {
     desired: watch::Sender<Arc<Desired>>,
     state: StateFile,
     kept: Option<LastKnown>,
+    /// A write that has not ended: a slow disk must not keep plans waiting.
+    writing: Option<JoinHandle<Option<LastKnown>>>,
 }
 
 impl EngineTask {
@@ -44,6 +49,7 @@ impl EngineTask {
                 desired,
                 state,
                 kept: None,
+                writing: None,
             },
             plan,
             desire,
@@ -58,11 +64,20 @@ impl EngineTask {
         let mut beat = tokio::time::interval(Duration::from_secs(5));
         loop {
             tokio::select! {
-                () = cancel.cancelled() => return Ok(()),
+                () = cancel.cancelled() => {
+                    // The successor starts from it, perhaps without the API server.
+                    self.written().await;
+                    self.keep();
+                    self.written().await;
+                    return Ok(());
+                }
                 Some(event) = self.events.recv() => self.take_in(event),
                 _ = beat.tick() => {
                     heartbeat.beat();
-                    self.keep();
+                    if self.writing.as_ref().is_none_or(JoinHandle::is_finished) {
+                        self.written().await;
+                        self.keep();
+                    }
                 }
             }
         }
@@ -94,11 +109,23 @@ impl EngineTask {
         if self.kept.as_ref() == Some(&now) {
             return;
         }
-        match self.state.store(&now) {
-            Ok(()) => self.kept = Some(now),
+        let state = self.state.clone();
+        let write = move || match state.store(&now) {
+            Ok(()) => Some(now),
             Err(error) => {
-                tracing::warn!(%error, "the last known configuration could not be kept on disk")
+                tracing::warn!(%error, "the last known configuration could not be kept on disk, trying again");
+                None
             }
+        };
+        self.writing = Some(tokio::task::spawn_blocking(write));
+    }
+
+    /// Waits for the write under way, if there is one.
+    async fn written(&mut self) {
+        if let Some(writing) = self.writing.take()
+            && let Ok(Some(kept)) = writing.await
+        {
+            self.kept = Some(kept);
         }
     }
 }
