@@ -79,6 +79,8 @@ pub struct Engine {
 
 /// The kinds that must have been listed before policy may be written.
 const POLICY_KINDS: [&str; 3] = ["Pod", "Namespace", "NetworkPolicy"];
+/// The kinds that the translation of addresses follows from, which is in the same table, unless they were kept on disk.
+const MASQUERADE_KINDS: [&str; 3] = ["Node", "IPPool", "BGPNode"];
 /// The kinds that the BGP half follows from, unless they were kept on disk.
 const ROUTING_KINDS: [&str; 6] = [
     "Node",
@@ -219,12 +221,15 @@ impl Engine {
             .into_iter()
             .collect();
         let identity = identity.ok();
-        faults.extend(identity::shadowed(&self.inputs, &self.node));
+        faults.extend(identity::idle_configs(&self.inputs, &self.node));
         let speaker = identity
             .as_ref()
             .map(|i| self.desired(i, &mut faults))
             .unwrap_or_default();
-        self.mask(identity.as_ref());
+        if let Some(identity) = &identity {
+            faults.extend(identity::duplicates(&self.inputs, &self.node, identity));
+        }
+        self.mask();
         faults.extend(self.index.problems().iter().map(ToString::to_string));
         let routes = identity.as_ref().and_then(|i| self.routes(i));
         let mtu = identity.as_ref().map_or(1500, |i| self.mtu(i));
@@ -237,7 +242,7 @@ impl Engine {
                 .map(|n| n.spec.clone()),
             routes: routes.map(Arc::new),
             keep_learned: !self.learned.deferral_ended,
-            table: self.policy_synced().then(|| Arc::new(self.index.table())),
+            table: self.table_synced().then(|| Arc::new(self.index.table())),
             speaker: Arc::new(speaker),
             pools: self
                 .synced
@@ -268,6 +273,12 @@ impl Engine {
 
     fn policy_synced(&self) -> bool {
         POLICY_KINDS.iter().all(|kind| self.synced.contains(kind))
+    }
+
+    /// Without its pools and nodes the table would end the translation of whatever pods send outside.
+    fn table_synced(&self) -> bool {
+        let listed = |kind: &&'static str| self.synced.contains(kind);
+        self.policy_synced() && (self.restored || MASQUERADE_KINDS.iter().all(listed))
     }
 
     fn routing_listed(&self) -> bool {
@@ -388,9 +399,15 @@ impl Engine {
             .unwrap_or_default()
     }
 
-    /// What pods may reach without translation, and what the node translates to.
-    fn mask(&mut self, identity: Option<&Identity>) {
-        let Some(identity) = identity else { return };
+    /// What pods may reach without translation, and what the node translates to. It needs no BGP, so it follows from the Node alone.
+    fn mask(&mut self) {
+        let (v4, v6) = self
+            .inputs
+            .nodes
+            .get(&self.node)
+            .map(identity::addresses)
+            .unwrap_or_default();
+        let own = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
         let cidr = |pool: &IPPool| pool.spec.cidr.parse::<IpNetwork>().ok();
         let nodes = self
             .inputs
@@ -407,9 +424,9 @@ impl Engine {
                 .filter_map(cidr)
                 .collect(),
             exempt: self.inputs.pools.values().filter_map(cidr).collect(),
-            nodes: nodes.chain(identity.addresses()).collect(),
-            v4: identity.ipv4,
-            v6: identity.ipv6,
+            nodes: nodes.chain(own).collect(),
+            v4,
+            v6,
         });
     }
 
@@ -465,7 +482,8 @@ impl Engine {
                 },
             )
         }));
-        for attachment in self.attachments.values() {
+        // Should two records name one address, the first by link has it, as it has in the allocator.
+        for attachment in self.attachments.values().rev() {
             for address in &attachment.addresses {
                 let target = Target::Pod {
                     link: link_name(&attachment.key),

@@ -36,6 +36,16 @@ pub enum Missing {
     /// The kubelet reported no InternalIP.
     #[error("Node {0} has no InternalIP in status.addresses; give the kubelet --node-ip")]
     Address(String),
+    /// A router id that is none. Another in its place could be that of another node.
+    #[error(
+        "NodeConfig/{name}: spec.routerID `{value}` is not an IPv4 address other than 0.0.0.0; give one that no other node has"
+    )]
+    RouterId {
+        /// Name of the NodeConfig.
+        name: String,
+        /// What it says.
+        value: String,
+    },
     /// Nobody said which AS number.
     #[error("BGPConfiguration `default` is not there; create an Installation with spec.asNumber")]
     Configuration,
@@ -52,35 +62,12 @@ impl Identity {
             .get(node)
             .ok_or_else(|| Missing::Node(node.to_owned()))?;
         let configuration = inputs.configuration().ok_or(Missing::Configuration)?;
-        let internal = || {
-            object
-                .status
-                .addresses
-                .iter()
-                .filter(|a| a.type_ == "InternalIP")
-                .filter_map(|a| a.address.parse::<IpAddr>().ok())
-        };
-        let ipv4 = internal().find_map(|a| {
-            if let IpAddr::V4(v4) = a {
-                Some(v4)
-            } else {
-                None
-            }
-        });
-        let ipv6 = internal().find_map(|a| {
-            if let IpAddr::V6(v6) = a {
-                Some(v6)
-            } else {
-                None
-            }
-        });
+        let (ipv4, ipv6) = addresses(object);
         if ipv4.is_none() && ipv6.is_none() {
             return Err(Missing::Address(node.to_owned()));
         }
         let configs = || configs_of(inputs, object);
-        let router_id = first(configs(), |c| {
-            c.spec.router_id.as_deref().and_then(|r| r.parse().ok())
-        });
+        let router_id = configs().find_map(explicit_router_id).transpose()?;
         Ok(Self {
             asn: first(configs(), |c| c.spec.as_number).unwrap_or(configuration.spec.as_number),
             router_id: router_id.or(ipv4).unwrap_or_else(|| hashed_router_id(node)),
@@ -110,11 +97,53 @@ impl Identity {
     }
 }
 
+/// The first InternalIP of each family that the kubelet reported.
+pub(super) fn addresses(node: &Node) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let (mut ipv4, mut ipv6) = (None, None);
+    let reported = &node.status.addresses;
+    for address in reported.iter().filter(|a| a.type_ == "InternalIP") {
+        match address.address.parse() {
+            Ok(IpAddr::V4(v4)) => _ = ipv4.get_or_insert(v4),
+            Ok(IpAddr::V6(v6)) => _ = ipv6.get_or_insert(v6),
+            Err(_) => {}
+        }
+    }
+    (ipv4, ipv6)
+}
+
+fn explicit_router_id(config: &NodeConfig) -> Option<Result<Ipv4Addr, Missing>> {
+    let value = config.spec.router_id.as_ref()?;
+    let wrong = || Missing::RouterId {
+        name: config.name_any(),
+        value: value.clone(),
+    };
+    let parsed = value
+        .parse()
+        .ok()
+        .filter(|id: &Ipv4Addr| !id.is_unspecified());
+    Some(parsed.ok_or_else(wrong))
+}
+
+/// Nodes with the router id of this one: no session between the two comes up (RFC 6286 section 2.2 in one AS), and neither end can know which is right.
+pub(super) fn duplicates(inputs: &Inputs, node: &str, identity: &Identity) -> Vec<String> {
+    let others = inputs.bgp_nodes.values().filter(|b| b.name_any() != node);
+    others
+        .filter(|b| b.spec.router_id.parse() == Ok(identity.router_id))
+        .map(|b| {
+            format!(
+                "BGPNode/{}: spec.routerID {} is also that of node {node}; give one of them another with a NodeConfig's spec.routerID",
+                b.name_any(),
+                identity.router_id
+            )
+        })
+        .collect()
+}
+
 /// Whether a NodeConfig sets a field.
 type Sets = fn(&NodeConfig) -> bool;
 
-/// NodeConfigs that set a field of `node` which one before them by name has set: each is a fault, because it does nothing.
-pub(super) fn shadowed(inputs: &Inputs, node: &str) -> Vec<String> {
+/// NodeConfigs that do nothing: their selector cannot be understood, or they set a field of `node` which one before them by name has set.
+pub(super) fn idle_configs(inputs: &Inputs, node: &str) -> Vec<String> {
     let Some(object) = inputs.nodes.get(node) else {
         return Vec::new();
     };
@@ -123,7 +152,14 @@ pub(super) fn shadowed(inputs: &Inputs, node: &str) -> Vec<String> {
         ("spec.routerID", |c| c.spec.router_id.is_some()),
         ("spec.mtu", |c| c.spec.mtu.is_some()),
     ];
-    let mut faults = Vec::new();
+    let mut faults: Vec<String> = inputs
+        .node_configs
+        .values()
+        .filter_map(|c| {
+            let name = format!("NodeConfig/{}", c.name_any());
+            selector::fault(&name, "spec.nodeSelector", c.spec.node_selector.as_ref())
+        })
+        .collect();
     for (field, sets) in fields {
         let mut names = configs_of(inputs, object)
             .filter(|c| sets(c))

@@ -3,7 +3,10 @@
 //! A session between nodes is symmetric: when a BGPPeer's `nodeSelector` picks one and its `peerSelector` the other, both keep it.
 //! Every session exports what the node itself originates and nothing it learned: a node is never transit.
 
-use super::{Identity, Inputs, selector::selects};
+use super::{
+    Identity, Inputs,
+    selector::{fault, selects},
+};
 use kube::ResourceExt;
 use margay_bgp::{
     Asn, Families, LocalAddresses, PeerConfig, PerFamily, Policy, RemoteAs as BgpRemoteAs,
@@ -26,6 +29,17 @@ pub(super) fn wanted(
         return (peers, faults);
     };
     for peer in inputs.peers.values() {
+        let (name, spec) = (format!("BGPPeer/{}", peer.name_any()), &peer.spec);
+        faults.extend(fault(
+            &name,
+            "spec.nodeSelector",
+            spec.node_selector.as_ref(),
+        ));
+        faults.extend(fault(
+            &name,
+            "spec.peerSelector",
+            spec.peer_selector.as_ref(),
+        ));
         let found = match &peer.spec.address {
             Some(address) => router(inputs, node, identity, configuration, peer, address),
             None => Ok(neighbours(inputs, node, identity, configuration, peer)),
@@ -107,6 +121,10 @@ fn router(
             ));
         }
     };
+    if identity.addresses().contains(&address) {
+        // A node that others reflect through, say, and the selector does not leave it out.
+        return Ok(Vec::new());
+    }
     if identity.address_like(address).is_none() {
         return Err(format!(
             "{name}: spec.address {address} is of a family in which node {node} has no address; the session is held down"

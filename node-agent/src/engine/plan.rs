@@ -7,7 +7,7 @@ use margay_proto::crd::{BGPNodeSpec, IPPool};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One snapshot of the desired state, a function of the current state and never of history.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Counts up; a sink that applied it says so.
     pub generation: u64,

@@ -1,7 +1,16 @@
 //! Label selectors over nodes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::Selector;
 use std::collections::BTreeMap;
+
+/// Why a selector of `object` selects nothing: it cannot be understood.
+pub(super) fn fault(object: &str, field: &str, selector: Option<&LabelSelector>) -> Option<String> {
+    let error = Selector::try_from(selector?.clone()).err()?;
+    Some(format!(
+        "{object}: {field} selects nothing: {error}; the operators are In, NotIn, Exists and DoesNotExist"
+    ))
+}
 
 /// Whether `selector` selects an object with `labels`. No selector selects all; an unknown operator selects nothing.
 pub(super) fn selects(

@@ -52,6 +52,19 @@ impl Learned {
         }
     }
 
+    /// These and no others.
+    #[cfg(test)]
+    pub(crate) fn decided(routes: impl IntoIterator<Item = LearnedRoute>) -> Self {
+        let mut learned = Self::new(1);
+        learned.deferral_ended = true;
+        let change = |route: LearnedRoute| LearnedChange {
+            prefix: route.prefix,
+            route: Some(route),
+        };
+        learned.apply(routes.into_iter().map(change).collect());
+        learned
+    }
+
     /// The route for exactly `prefix`.
     pub fn get(&self, prefix: &IpNetwork) -> Option<&Arc<LearnedRoute>> {
         self.shards[shard_of(prefix)].get(prefix)

@@ -190,6 +190,16 @@ impl Snapshot {
         }
     }
 
+    /// What follows when the kernel tells this.
+    #[cfg(test)]
+    pub(crate) fn told(events: impl IntoIterator<Item = Event>) -> Self {
+        let mut snapshot = Self::default();
+        for event in events {
+            snapshot.fold(&event);
+        }
+        snapshot
+    }
+
     pub(super) fn insert_link(&mut self, link: Link) {
         if link.name.starts_with(LINK_PREFIX) {
             self.pod_links.insert(link.ifindex);
