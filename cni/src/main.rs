@@ -15,7 +15,7 @@ mod environment;
 
 use call::Call;
 use environment::{Environment, Verb};
-use margay_proto::cni::{AddResult, Code, Error, VersionReply};
+use margay_proto::cni::{AddResult, Code, Error, NetworkConfig, Version, VersionReply};
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -35,8 +35,11 @@ fn main() -> ExitCode {
 
 /// Answers the call; the text for standard output.
 fn run(deadline: Instant) -> Result<String, Error> {
-    let environment = Environment::read(|name| std::env::var_os(name))?;
+    // Read whatever else is wrong: a runtime must not find the pipe closed, and errors are told in the version of its configuration.
     let input = standard_input()?;
+    let told = NetworkConfig::parse(&input).map_or_else(|_| Version::default(), |c| c.cni_version);
+    let environment =
+        Environment::read(|name| std::env::var_os(name)).map_err(|error| error.in_version(told))?;
     if environment.verb == Verb::Version {
         return Ok(json(&VersionReply::to(&input)));
     }
