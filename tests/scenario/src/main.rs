@@ -43,6 +43,9 @@ enum Command {
     Run {
         /// Which; all when left out.
         names: Vec<String>,
+        /// The name of their lab, so that several runs go side by side.
+        #[arg(long, default_value = "test")]
+        lab: String,
         /// Leave the cluster up.
         #[arg(long)]
         keep: bool,
@@ -117,7 +120,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Command::Demo => demo(&mut report),
-        Command::Run { names, keep } => run(&names, keep, &mut report),
+        Command::Run { names, lab, keep } => run(&names, &lab, keep, &mut report),
     };
     if let Err(error) = result {
         report.fail("the run", &error);
@@ -136,14 +139,14 @@ fn demo(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn run(names: &[String], keep: bool, report: &mut Report) -> Result<()> {
+fn run(names: &[String], lab: &str, keep: bool, report: &mut Report) -> Result<()> {
     if let Some(unknown) = names
         .iter()
         .find(|n| SCENARIOS.iter().all(|(name, ..)| name != n))
     {
         anyhow::bail!("there is no scenario `{unknown}`; `scenario list` names them");
     }
-    let cluster = Cluster::up("test", report)?;
+    let cluster = Cluster::up(lab, report)?;
     prove(
         &cluster,
         |name| names.is_empty() || names.iter().any(|n| n == name),
