@@ -43,10 +43,10 @@ pub(crate) fn family(v4: bool) -> &'static str {
     if v4 { "IPv4" } else { "IPv6" }
 }
 
-/// Both families.
+/// Both families; [`Cluster::families`] are those that a lab has.
 pub(crate) const FAMILIES: [bool; 2] = [true, false];
 
-/// A running cluster with Margay and the apps: `a1` and `a2` on n1, `b` on n2 of the same rack, `c` on n3 of the other.
+/// A running cluster with Margay and the apps: `a1` and `a2` on n1, `b` on n2 of the same rack, `c` on the last node, which is in the last rack.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) lab: Lab,
@@ -77,6 +77,11 @@ impl Cluster {
     pub(crate) fn down(self) -> Result<()> {
         Lab::down(&self.lab.spec().name)?;
         Ok(())
+    }
+
+    /// The families of the lab: whether each is IPv4.
+    pub(crate) fn families(&self) -> Vec<bool> {
+        self.lab.plan().choose(true, false)
     }
 
     /// An app by name.
@@ -122,7 +127,7 @@ fn beside(name: &str) -> Result<String> {
 fn running(lab: &Lab) -> Result<Seen<Vec<App>>> {
     let list = lab.kubectl_json(&["get", "pods", "-n", "demo", "-o", "json"])?;
     let mut apps = Vec::new();
-    for name in install::APPS.map(|(name, _)| name) {
+    for name in install::APPS {
         let pods = list["items"]
             .as_array()
             .map(Vec::as_slice)
@@ -140,7 +145,7 @@ fn running(lab: &Lab) -> Result<Seen<Vec<App>>> {
             .flatten()
             .filter_map(|ip| ip["ip"].as_str()?.parse().ok())
             .collect();
-        if !ready || addresses.len() != 2 {
+        if !ready || addresses.len() != lab.plan().choose((), ()).len() {
             return Ok(Seen::NotYet(format!(
                 "{name}: {}, {addresses:?}",
                 pod["status"]["phase"]

@@ -1,7 +1,7 @@
 //! Who reaches whom, and with which source address: nothing translates between pods, nodes and the fabric.
 
 use crate::{
-    cluster::{App, Cluster, FAMILIES, family},
+    cluster::{App, Cluster, family},
     http::{inside, source_seen},
     report::Report,
 };
@@ -15,7 +15,7 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
         cluster.app("b"),
         cluster.app("c"),
     );
-    for v4 in FAMILIES {
+    for v4 in cluster.families() {
         pods(cluster, report, "on one node", (a1, a2), v4);
         pods(cluster, report, "in one rack", (a1, b), v4);
         pods(cluster, report, "across racks", (a1, c), v4);

@@ -5,8 +5,16 @@ use anyhow::{Result, ensure};
 use margay_lab::{Lab, Seen, wait_until};
 use std::{fmt::Write, time::Duration};
 
-/// The apps and the nodes that they are pinned to.
-pub(crate) const APPS: [(&str, &str); 4] = [("a1", "n1"), ("a2", "n1"), ("b", "n2"), ("c", "n3")];
+/// The apps: two on the first node, one beside it in the rack, one on the last node, in another rack.
+pub(crate) const APPS: [&str; 4] = ["a1", "a2", "b", "c"];
+
+fn node_of(lab: &Lab, app: &str) -> String {
+    match app {
+        "b" => "n2".to_owned(),
+        "c" => format!("n{}", lab.nodes().len()),
+        _ => "n1".to_owned(),
+    }
+}
 
 /// Installs Margay and waits until every node is Ready.
 pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
@@ -147,8 +155,8 @@ pub(crate) fn apps(lab: &Lab) -> Result<()> {
     let mut yaml = String::from(
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo, labels: {team: demo}}\n",
     );
-    for (name, node) in APPS {
-        let app = &name[..1];
+    for name in APPS {
+        let (app, node) = (&name[..1], node_of(lab, name));
         let _ = write!(
             yaml,
             "---
@@ -182,7 +190,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: c, namespace: demo}
 spec:
-  ipFamilyPolicy: RequireDualStack
+  ipFamilyPolicy: PreferDualStack
   selector: {app: c}
   ports: [{port: 80, targetPort: 8080}]
 ";

@@ -1,7 +1,7 @@
 //! NetworkPolicy: a default-deny that cuts, an allow that opens, in milliseconds after the API server took it.
 
 use crate::{
-    cluster::{Cluster, FAMILIES, family},
+    cluster::{Cluster, family},
     http::opens,
     probe::Probe,
     report::Report,
@@ -110,7 +110,7 @@ fn turn(cluster: &Cluster, report: &mut Report, step: &Step) {
     report.check(step.what, || {
         let (from, _, _, open) = step.turns;
         let mut probes = Vec::new();
-        for v4 in FAMILIES {
+        for v4 in cluster.families() {
             let to = address(cluster, &step.turns, v4)?;
             probes.push((v4, Probe::start(&cluster.lab, from, to, open)?));
         }
@@ -138,7 +138,7 @@ spec: ";
 fn holds(cluster: &Cluster, report: &mut Report, path: &Path) {
     let (from, to, port, open) = *path;
     let word = if open { "open" } else { "closed" };
-    for v4 in FAMILIES {
+    for v4 in cluster.families() {
         report.check(
             &format!("{} {from} to {to} port {port} is {word}", family(v4)),
             || {

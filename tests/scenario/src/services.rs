@@ -1,7 +1,7 @@
 //! Services by ClusterIP, and names by CoreDNS pods.
 
 use crate::{
-    cluster::{Cluster, FAMILIES, family},
+    cluster::{Cluster, family},
     http::get,
     report::Report,
 };
@@ -20,7 +20,7 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
         .flatten()
         .filter_map(|a| a.as_str()?.parse().ok())
         .collect();
-    for v4 in FAMILIES {
+    for v4 in cluster.families() {
         let address = *addresses
             .iter()
             .find(|a| a.is_ipv4() == v4)
