@@ -250,7 +250,19 @@ impl Index {
 
     /// Everything in the policies that cannot be obeyed, by namespace and policy.
     pub fn problems(&self) -> Vec<Problem> {
-        self.policies.problems()
+        self.policies.problems(|_, _| true)
+    }
+
+    /// The same of those policies only that select a pod attached here.
+    pub fn local_problems(&self) -> Vec<Problem> {
+        self.policies.problems(|namespace, subjects| {
+            let here = self
+                .endpoints
+                .values()
+                .filter(|endpoint| endpoint.namespace == namespace);
+            here.filter_map(|endpoint| self.record(endpoint))
+                .any(|record| subjects.matches(&record.labels))
+        })
     }
 
     /// The table as it should be now.
@@ -358,6 +370,12 @@ impl Index {
             .collect()
     }
 
+    /// The pod at the end of a link, if it is known.
+    fn record(&self, endpoint: &Endpoint) -> Option<&pods::Record> {
+        let id = PodId::new(&endpoint.namespace, &endpoint.name);
+        self.pods.get(&id).filter(|record| record.is(&endpoint.uid))
+    }
+
     fn memberships(&self, pods: &BTreeSet<PodId>) -> groups::Memberships {
         pods.iter()
             .flat_map(|id| self.groups.memberships(id, &self.pods, &self.namespaces))
@@ -390,11 +408,7 @@ impl Index {
 
     /// What the policies of its pod make of both directions; none when the pod is not known.
     fn compile(&self, endpoint: &Endpoint) -> Option<[Compiled; 2]> {
-        let id = PodId::new(&endpoint.namespace, &endpoint.name);
-        let record = self
-            .pods
-            .get(&id)
-            .filter(|record| record.is(&endpoint.uid))?;
+        let record = self.record(endpoint)?;
         let policies = self.policies.selecting(&endpoint.namespace, &record.labels);
         Some([Direction::Ingress, Direction::Egress].map(|direction| {
             let mut allows = policies

@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::ranges::{Ranges, masked};
@@ -33,6 +33,10 @@ pub struct Problem {
     pub namespace: String,
     /// Its name.
     pub policy: String,
+    /// Its UID.
+    pub uid: String,
+    /// The generation of its spec that this is about.
+    pub generation: i64,
     /// Path of the field, as in `spec.ingress[0].from[1].ipBlock.cidr`.
     pub field: String,
     /// What stands there.
@@ -49,6 +53,7 @@ impl fmt::Display for Problem {
             field,
             value,
             remedy,
+            ..
         } = self;
         write!(
             f,
@@ -150,7 +155,7 @@ struct Unreadable;
 
 struct Reader<'a> {
     namespace: &'a str,
-    name: &'a str,
+    metadata: &'a ObjectMeta,
     problems: Vec<Problem>,
 }
 
@@ -158,7 +163,7 @@ impl<'a> Reader<'a> {
     fn new(object: &'a NetworkPolicy) -> Self {
         Self {
             namespace: object.metadata.namespace.as_deref().unwrap_or_default(),
-            name: object.metadata.name.as_deref().unwrap_or_default(),
+            metadata: &object.metadata,
             problems: Vec::new(),
         }
     }
@@ -328,11 +333,14 @@ impl<'a> Reader<'a> {
             !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit())
         });
         match text.parse::<IpNetwork>() {
-            Ok(network) if has_length => Ok(masked(network)),
+            Ok(network) if has_length => match written_as_v6(network) {
+                Some(remedy) => self.refuse(field, text, &remedy),
+                None => Ok(masked(network)),
+            },
             _ => self.refuse(
                 field,
                 text,
-                "write it as address/length, as in 192.0.2.0/24 or 2001:db8::/32",
+                "write it as address/length without leading zeros, as in 192.0.2.0/24 or 2001:db8::/32",
             ),
         }
     }
@@ -403,12 +411,26 @@ impl<'a> Reader<'a> {
     fn note(&mut self, field: String, value: &str, remedy: &str) {
         self.problems.push(Problem {
             namespace: self.namespace.to_owned(),
-            policy: self.name.to_owned(),
+            policy: self.metadata.name.clone().unwrap_or_default(),
+            uid: self.metadata.uid.clone().unwrap_or_default(),
+            generation: self.metadata.generation.unwrap_or_default(),
             field,
             value: value.to_owned(),
             remedy: remedy.to_owned(),
         });
     }
+}
+
+/// What to write instead of an IPv4 network in IPv6 form, which no packet is in; none for any other network.
+fn written_as_v6(network: IpNetwork) -> Option<String> {
+    let IpNetwork::V6(network) = network else {
+        return None;
+    };
+    let address = network.ip().to_ipv4_mapped()?;
+    Some(match network.prefix().checked_sub(96) {
+        Some(length) => format!("write it as {address}/{length}"),
+        None => "write it as an IPv4 network".to_owned(),
+    })
 }
 
 const CLOSED: &str = "until then this policy allows nothing in this direction";

@@ -7,7 +7,8 @@
 //! - a pod always reaches itself; a pod on its node's network is neither subject nor selected peer;
 //! - an address belongs to the latest pod that has it and has not ended;
 //! - an egress rule's named port means a pod that serves it, also behind an `ipBlock`;
-//! - a namespace that is not there is matched by no `namespaceSelector`.
+//! - a namespace that is not there is matched by no `namespaceSelector`;
+//! - an IPv4 network in IPv6 form (`::ffff:192.0.2.0/120`) is invalid.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -420,6 +421,9 @@ fn network(text: &str) -> Option<(IpAddr, u32)> {
     let (address, length) = text.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;
     if length.is_empty() || !length.chars().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    if matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
         return None;
     }
     let length: u32 = length.parse().ok()?;

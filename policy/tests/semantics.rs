@@ -759,6 +759,18 @@ fn every_bad_field_is_named() {
             "spec.ingress[0].from[0].ipBlock.cidr",
         ),
         (
+            json!({ "ingress": [{ "from": [{ "ipBlock": { "cidr": "010.0.0.0/8" } }] }] }),
+            "spec.ingress[0].from[0].ipBlock.cidr",
+        ),
+        (
+            json!({ "ingress": [{ "from": [{ "ipBlock": { "cidr": "::ffff:10.0.0.0/104" } }] }] }),
+            "spec.ingress[0].from[0].ipBlock.cidr",
+        ),
+        (
+            json!({ "ingress": [{ "from": [{ "ipBlock": { "cidr": "10.0.0.0/8", "except": ["::ffff:10.1.0.0/112"] } }] }] }),
+            "spec.ingress[0].from[0].ipBlock.except[0]",
+        ),
+        (
             json!({ "egress": [{ "to": [{ "ipBlock": { "cidr": "10.0.0.0/8", "except": ["11.0.0.0/9"] } }] }] }),
             "spec.egress[0].to[0].ipBlock.except[0]",
         ),

@@ -81,10 +81,16 @@ impl Policies {
             .collect()
     }
 
-    pub(super) fn problems(&self) -> Vec<Problem> {
-        let policies = self.by_namespace.values().flat_map(BTreeMap::values);
+    /// What cannot be obeyed in the policies that `wanted` picks by namespace and subjects.
+    pub(super) fn problems(&self, wanted: impl Fn(&str, &Selector) -> bool) -> Vec<Problem> {
+        let policies = self
+            .by_namespace
+            .iter()
+            .flat_map(|(namespace, policies)| policies.values().map(move |its| (namespace, its)));
         policies
-            .flat_map(|(_, problems)| problems)
+            .filter(|(_, (_, problems))| !problems.is_empty())
+            .filter(|(namespace, (policy, _))| wanted(namespace, &policy.subjects))
+            .flat_map(|(_, (_, problems))| problems)
             .cloned()
             .collect()
     }
