@@ -18,6 +18,7 @@ mod pods;
 mod selector;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 pub use event::{Change, Event, PodIdentity};
 pub use identity::{Identity, Missing};
@@ -252,6 +253,7 @@ impl Engine {
             not_ready: self.not_ready(&faults),
             identity,
             faults,
+            warnings: Arc::new(warnings::of_policies(self.index.local_problems())),
             mtu,
         }
     }

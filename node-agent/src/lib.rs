@@ -25,4 +25,5 @@ pub mod report;
 pub mod run;
 pub mod speaker;
 pub mod state;
+pub mod warnings;
 pub mod watch;

@@ -4,7 +4,7 @@
 //!  watch::run × 9 ──Event──► engine ──Plan──► actuate (kernel)   ──Snapshot──► engine
 //!  cni::server    ──Event──►   │    ──Plan──► addresses (blocks) ──Blocks────► engine
 //!                              │    ──Desired─► speaker (BGP)    ──Learned───► engine
-//!                              └────Plan──► report (BGPNode, NodeState), serving (conflist)
+//!                              └────Plan──► report (BGPNode, NodeState), warnings (Events), serving (conflist)
 //! ```
 //! Every task lives in one JoinSet; one that ends unasked ends the agent. SIGTERM ends them all; the kernel keeps forwarding and the peers
 //! keep the routes, because nothing is withdrawn.
@@ -25,6 +25,7 @@ use crate::{
     report::Reporter,
     speaker,
     state::{LastKnown, StateFile},
+    warnings,
 };
 use anyhow::Context;
 use kube::Client;
@@ -133,6 +134,9 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         turns: Turns::default(),
     };
     wiring.socket(server, ground.damaged, core.speaker.clone(), shown);
+    let node = wiring.options.node.clone();
+    let (writer, _) = warnings::Writer::new(node, client.clone(), core.plans.clone());
+    wiring.tasks.spawn(writer.run(wiring.cancel.clone()));
     let reporter = Reporter {
         node: wiring.options.node.clone(),
         client,

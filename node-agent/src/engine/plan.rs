@@ -1,10 +1,13 @@
 //! What the sinks are to make true.
 
 use super::Identity;
-use crate::{kernel::route::RouteSet, speaker::Desired};
+use crate::{kernel::route::RouteSet, speaker::Desired, warnings::Warning};
 use margay_policy::table::Table;
 use margay_proto::crd::{BGPNodeSpec, IPPool};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// One snapshot of the desired state, a function of the current state and never of history.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +34,8 @@ pub struct Plan {
     pub not_ready: Option<String>,
     /// What is wrong with objects: each names object, field, value and remedy.
     pub faults: Vec<String>,
+    /// What people are told by events on their objects.
+    pub warnings: Arc<BTreeSet<Warning>>,
     /// MTU of new pod links.
     pub mtu: u32,
 }

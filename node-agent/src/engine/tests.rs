@@ -7,6 +7,7 @@ mod peers;
 mod pods;
 mod readiness;
 mod routes;
+mod warnings;
 
 use super::*;
 use fixtures::{
