@@ -57,15 +57,19 @@ fn single(cluster: &Cluster, report: &mut Report, v4: bool) {
         || {
             let addresses = bgp_nodes(lab, "spec.addresses[*]")?;
             let owned = blocks(cluster)?;
-            let peers = cluster.ctl(&["bgp", "peers"])?;
             let other = |text: &str| text.contains(if v4 { ':' } else { '.' });
             ensure!(!addresses.iter().any(|a| other(a)), "{addresses:?}");
             ensure!(!owned.iter().any(|(cidr, _)| other(cidr)), "{owned:?}");
+            let peers: Vec<String> = sessions(lab)?;
+            ensure!(
+                !peers.is_empty() && !peers.iter().any(|a| other(a)),
+                "{peers:?}"
+            );
             Ok(format!(
-                "{}, {} blocks, {} lines of `bgp peers`",
+                "{}, {} blocks, {} sessions",
                 addresses.join(", "),
                 owned.len(),
-                peers.lines().count()
+                peers.len()
             ))
         },
     );
@@ -202,7 +206,7 @@ pub(super) fn mesh(cluster: &Cluster, report: &mut Report) -> Result<()> {
     report.check(&what, || {
         wait_until("the path", LIMIT, || {
             let table = cluster.ctl(&["bgp", "routes", &cidr, "--node", "n1", "-o", "wide"])?;
-            let kernel = lab.exec("n1", &["ip", "route", "get", first_address(&cidr)])?;
+            let kernel = lab.exec("n1", &["ip", "route", "show", &cidr])?;
             let direct = lab.exec("n1", &["ip", "route", "get", &next_hop])?;
             let right = table.contains(&next_hop)
                 && kernel.contains(&format!("via {near} "))
@@ -239,14 +243,17 @@ fn far_block(cluster: &Cluster) -> Result<(String, String)> {
     found.with_context(|| format!("{owner} owns no {} block", family(v4)))
 }
 
-fn first_address(cidr: &str) -> &str {
-    cidr.split('/').next().unwrap_or(cidr)
-}
-
 /// Whether n1's kernel has a way to a prefix of another node.
 fn installed(lab: &Lab, cidr: &str) -> Result<bool> {
     let routes = kernel_routes(lab, "n1")?;
     Ok(routes.lines().any(|l| l.starts_with(&format!("{cidr} "))))
+}
+
+/// The addresses of all peers of all nodes.
+fn sessions(lab: &Lab) -> Result<Vec<String>> {
+    let path = "jsonpath={.items[*].status.sessions[*].address}";
+    let peers = lab.kubectl(&["get", "nodestates", "-o", path])?;
+    Ok(peers.split_whitespace().map(str::to_owned).collect())
 }
 
 /// A field of every BGPNode.
