@@ -2,6 +2,8 @@
 //! users add to a pool or the BGPConfiguration stay theirs.
 
 mod agent;
+#[cfg(test)]
+mod rights;
 
 pub(crate) use agent::MAX_UNAVAILABLE;
 use margay_proto::crd::{Installation, InstallationPool};
@@ -226,7 +228,7 @@ pub(crate) mod tests {
         .unwrap()
     }
 
-    fn find(kind: Kind, name: &str) -> Value {
+    pub(super) fn find(kind: Kind, name: &str) -> Value {
         let objects = desired(&installation(), "margay-system").unwrap();
         objects
             .into_iter()
@@ -298,62 +300,5 @@ pub(crate) mod tests {
                 && error.contains("192.0.2.10:6443"),
             "{error}"
         );
-    }
-
-    /// The operator may create only roles whose rules it holds: `manifests/rbac.yaml` must cover what the agents get.
-    #[test]
-    fn the_operator_holds_what_it_grants() {
-        let manifest = std::fs::read_to_string(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../manifests/rbac.yaml"
-        ))
-        .unwrap();
-        let held: Vec<Value> = manifest
-            .split("\n---\n")
-            .map(|d| serde_saphyr::from_str(d).unwrap())
-            .collect();
-        let rules = |kind: &str| {
-            held.iter().find(|o| o["kind"] == kind).unwrap()["rules"]
-                .as_array()
-                .unwrap()
-                .clone()
-        };
-        for (kind, mine) in [
-            (Kind::ClusterRole, rules("ClusterRole")),
-            (Kind::Role, rules("Role")),
-        ] {
-            for granted in find(kind, "margay-agent")["rules"].as_array().unwrap() {
-                for (group, resource, verb) in triples(granted) {
-                    let covers = |rule: &Value| {
-                        rule.get("resourceNames").is_none()
-                            && triples(rule).contains(&(
-                                group.clone(),
-                                resource.clone(),
-                                verb.clone(),
-                            ))
-                    };
-                    assert!(
-                        mine.iter().any(covers),
-                        "the operator lacks {verb} on {resource}.{group}"
-                    );
-                }
-            }
-        }
-    }
-
-    fn triples(rule: &Value) -> Vec<(String, String, String)> {
-        let words =
-            |field: &str| -> Vec<String> { serde_json::from_value(rule[field].clone()).unwrap() };
-        let mut triples = Vec::new();
-        for group in words("apiGroups") {
-            for resource in words("resources") {
-                triples.extend(
-                    words("verbs")
-                        .into_iter()
-                        .map(|verb| (group.clone(), resource.clone(), verb)),
-                );
-            }
-        }
-        triples
     }
 }

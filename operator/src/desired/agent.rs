@@ -13,20 +13,22 @@ pub(super) fn labels() -> Value {
     json!({ "app.kubernetes.io/name": names::AGENT_APP, "app.kubernetes.io/part-of": "margay" })
 }
 
-/// What an agent may do in the whole cluster.
+/// What an agent may do in the whole cluster: exactly the table in `docs/rbac.md`, which a test compares with this. That it does so only to
+/// its own node's objects is kept by the admission policy in `manifests/admission.yaml`.
 pub(super) fn cluster_rules() -> Value {
-    const READ: [&str; 3] = ["get", "list", "watch"];
-    const OWN: [&str; 7] = [
-        "get", "list", "watch", "create", "update", "patch", "delete",
-    ];
+    const WATCH: [&str; 2] = ["list", "watch"];
     json!([
-        { "apiGroups": [""], "resources": ["pods", "namespaces", "nodes"], "verbs": READ },
+        { "apiGroups": [""], "resources": ["pods", "namespaces", "nodes"], "verbs": WATCH },
         // NetworkUnavailable.
         { "apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"] },
-        { "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": READ },
-        { "apiGroups": [names::GROUP], "resources": ["ippools", "bgpconfigurations", "bgppeers", "nodeconfigs"], "verbs": READ },
-        { "apiGroups": [names::GROUP], "resources": ["ipblocks", "bgpnodes", "nodestates"], "verbs": OWN },
-        { "apiGroups": [names::GROUP], "resources": ["nodestates/status"], "verbs": ["get", "patch", "update"] },
+        { "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": WATCH },
+        { "apiGroups": [names::GROUP], "resources": ["ippools", "bgpconfigurations", "bgppeers", "nodeconfigs"], "verbs": WATCH },
+        // Claims are creates, publications are replaced with the version that was read, and a fresh read settles a lost answer.
+        { "apiGroups": [names::GROUP], "resources": ["ipblocks"], "verbs": ["get", "list", "watch", "create", "update", "delete"] },
+        // Applied, which creates what is not there.
+        { "apiGroups": [names::GROUP], "resources": ["bgpnodes"], "verbs": ["list", "watch", "create", "patch"] },
+        { "apiGroups": [names::GROUP], "resources": ["nodestates"], "verbs": ["create", "patch"] },
+        { "apiGroups": [names::GROUP], "resources": ["nodestates/status"], "verbs": ["patch"] },
         { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
     ])
 }
