@@ -29,7 +29,7 @@ use margay_ipam::{Allocator, Attachment, Block, Claimant, Refusal, StoreError};
 use margay_proto::{crd::IPBlock, rpc::agent::Address};
 use objects::Objects;
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -59,6 +59,8 @@ pub struct Start {
     pub engine: mpsc::Sender<Event>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What the API server refuses to do with this node's blocks: forbidden or invalid, which trying again does not change.
+    pub refused: watch::Sender<Vec<String>>,
 }
 
 type Running = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -82,6 +84,8 @@ pub struct Addresses {
     /// After a publication.
     publish_after: Instant,
     last_error: String,
+    /// By job, the refusal that it met last; it goes when the same kind of job succeeds.
+    refusals: BTreeMap<&'static str, String>,
 }
 
 impl std::fmt::Debug for Addresses {
@@ -122,6 +126,7 @@ impl Addresses {
             not_before: now,
             publish_after: now,
             last_error: String::new(),
+            refusals: BTreeMap::new(),
         };
         (this, Handle { requests }, show)
     }
@@ -328,19 +333,18 @@ impl Addresses {
 
     async fn finish(&mut self, done: Done) {
         let mut pause = Duration::ZERO;
+        self.note(&done);
         match done {
             Done::Claimed(Ok(Some(block)), _) => {
                 tracing::info!(block = %block.cidr, pool = %block.pool, "claimed a block");
                 self.allocator.add_block(block);
-                self.last_error.clear();
             }
             Done::Claimed(Ok(None), pools) => {
                 let now = self.now();
                 self.allocator.set_exhausted(pools, now);
             }
-            Done::Claimed(Err(error), _) => {
+            Done::Claimed(Err(_), _) => {
                 pause = Duration::from_secs(1);
-                self.failed(&error.to_string());
             }
             Done::Reclaimed(Ok(true), block) => {
                 // Made anew, it says of nobody that he holds an address of it.
@@ -350,10 +354,9 @@ impl Addresses {
             Done::Reclaimed(Ok(false), block) => {
                 tracing::error!(block = %block.cidr, "another node claimed this block while pods of this node hold addresses of it")
             }
-            Done::Reclaimed(Err(error), block) => {
+            Done::Reclaimed(Err(_), block) => {
                 pause = Duration::from_secs(1);
                 self.lost.push_back(block);
-                self.failed(&error.to_string());
             }
             Done::Released(Ok(()), cidr) => {
                 tracing::info!(block = %cidr, "released an idle block");
@@ -370,16 +373,14 @@ impl Addresses {
                     self.doubtful = None;
                     self.allocator.cancel_release(cidr);
                 }
-                self.failed(&error.to_string());
             }
             Done::Published(Ok(true), _) => self.publish_after = Instant::now() + PUBLISH_EVERY,
             Done::Published(Ok(false), cidr) => {
                 tracing::warn!(block = %cidr, "this IPBlock belongs to another node now")
             }
-            Done::Published(Err(error), cidr) => {
+            Done::Published(Err(_), cidr) => {
                 self.publish_after = Instant::now() + PUBLISH_EVERY;
                 self.dirty.insert(cidr);
-                self.failed(&error.to_string());
             }
         }
         self.not_before = Instant::now() + pause;
@@ -387,14 +388,28 @@ impl Addresses {
         self.tell_engine().await;
     }
 
-    fn failed(&mut self, error: &str) {
-        if self.last_error != error {
+    /// Logs an error once, and shows a refusal until a job of its kind succeeds.
+    fn note(&mut self, done: &Done) {
+        let (job, error) = done.outcome();
+        match error {
+            Some(StoreError::Refused(why)) => self.refusals.insert(job, format!("{job}: {why}")),
+            Some(_) => None,
+            None => self.refusals.remove(job),
+        };
+        let error = error.map(ToString::to_string).unwrap_or_default();
+        if self.last_error != error && !error.is_empty() {
             tracing::warn!(
                 error,
                 "the API server did not take a change of this node's blocks, trying again"
             );
-            self.last_error = error.to_owned();
         }
+        self.last_error = error;
+        let refused: Vec<String> = self.refusals.values().cloned().collect();
+        self.start.refused.send_if_modified(|old| {
+            let differs = *old != refused;
+            *old = refused;
+            differs
+        });
     }
 
     async fn tell_engine(&self) {

@@ -37,6 +37,8 @@ pub struct Reporter {
     pub speaker: Handle,
     /// Why ADD is not served; none when it is.
     pub serving: watch::Receiver<Option<String>>,
+    /// What the API server refuses to do with this node's blocks.
+    pub blocks_refused: watch::Receiver<Vec<String>>,
     /// `/readyz`.
     pub gate: Gate,
 }
@@ -45,6 +47,44 @@ pub struct Reporter {
 struct Written {
     status: Option<NodeStateStatus>,
     available: bool,
+}
+
+/// Whether everything was taken; what was not is in the state, and tried again.
+enum Outcome {
+    Written,
+    Refused,
+}
+
+/// What the API server refuses, in words. It is said in the node's state, which must not wait for it to be mended.
+#[derive(Default)]
+struct Refusals(Vec<String>);
+
+impl Refusals {
+    /// Whether the write of `object` was taken. Only a server that is away or broken is an error.
+    fn unless_taken(
+        &mut self,
+        object: &str,
+        name: &str,
+        result: kube::Result<()>,
+    ) -> kube::Result<bool> {
+        match result {
+            Err(kube::Error::Api(status)) if (400..500).contains(&status.code) => {
+                let refusal = format!("{object} {name}: API server refused: {}", status.message);
+                tracing::warn!("{refusal}");
+                self.0.push(refusal);
+                Ok(false)
+            }
+            result => result.map(|()| true),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        if self.0.is_empty() {
+            Outcome::Written
+        } else {
+            Outcome::Refused
+        }
+    }
 }
 
 impl Reporter {
@@ -56,7 +96,8 @@ impl Reporter {
         let mut written = Written::default();
         loop {
             let pause = match self.report(&mut written).await {
-                Ok(()) => COALESCE,
+                Ok(Outcome::Written) => COALESCE,
+                Ok(Outcome::Refused) => RETRY,
                 Err(error) => {
                     tracing::warn!(%error, "could not report this node's state, trying again");
                     RETRY
@@ -75,39 +116,30 @@ impl Reporter {
                 _ = self.applied.changed() => {}
                 _ = self.speaker.sessions.changed() => {}
                 _ = self.serving.changed() => {}
+                _ = self.blocks_refused.changed() => {}
             }
         }
     }
 
-    async fn report(&mut self, written: &mut Written) -> kube::Result<()> {
+    async fn report(&mut self, written: &mut Written) -> kube::Result<Outcome> {
         let plan = self.plans.borrow_and_update().clone();
         let why_not = self.serving.borrow_and_update().clone();
         match &why_not {
             None => self.gate.open(),
             Some(why) => self.gate.close(why),
         }
-        if let Some(identity) = &plan.identity {
-            let spec = BGPNodeSpec {
-                as_number: identity.asn,
-                router_id: identity.router_id.to_string(),
-                addresses: identity
-                    .addresses()
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
-                listen_port: identity.listen_port,
-                node_uid: identity.node_uid.clone(),
-            };
-            // Compared with what is there, not with what was written: whoever deletes or edits it gets it back.
-            if plan.published.as_ref() != Some(&spec) {
-                self.publish_identity(&spec).await?;
-            }
-        }
+        let mut refused = Refusals::default();
+        refused.unless_taken("BGPNode", &self.node, self.keep_identity(&plan).await)?;
         if why_not.is_none() && !written.available {
-            self.mark_available().await?;
-            written.available = true;
+            let marked = self.mark_available().await;
+            written.available =
+                refused.unless_taken("NetworkUnavailable of Node", &self.node, marked)?;
         }
-        let status = self.status(&plan, why_not);
+        let outcome = refused.outcome();
+        refused
+            .0
+            .extend(self.blocks_refused.borrow_and_update().clone());
+        let status = self.status(&plan, why_not, refused);
         if written
             .status
             .as_ref()
@@ -116,10 +148,34 @@ impl Reporter {
             self.publish_state(&status).await?;
             written.status = Some(status);
         }
-        Ok(())
+        Ok(outcome)
     }
 
-    fn status(&mut self, plan: &Plan, why_not: Option<String>) -> NodeStateStatus {
+    /// Compared with what is there, not with what was written: whoever deletes or edits it gets it back.
+    async fn keep_identity(&self, plan: &Plan) -> kube::Result<()> {
+        let Some(identity) = &plan.identity else {
+            return Ok(());
+        };
+        let addresses = identity.addresses();
+        let spec = BGPNodeSpec {
+            as_number: identity.asn,
+            router_id: identity.router_id.to_string(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            listen_port: identity.listen_port,
+            node_uid: identity.node_uid.clone(),
+        };
+        if plan.published.as_ref() == Some(&spec) {
+            return Ok(());
+        }
+        self.publish_identity(&spec).await
+    }
+
+    fn status(
+        &mut self,
+        plan: &Plan,
+        why_not: Option<String>,
+        refused: Refusals,
+    ) -> NodeStateStatus {
         let applied = self.applied.borrow_and_update().clone();
         let sessions: Vec<SessionState> = self
             .speaker
@@ -135,6 +191,7 @@ impl Reporter {
             .collect();
         let established = sessions.iter().filter(|s| s.state == "Established").count();
         let mut faults = plan.faults.clone();
+        faults.extend(refused.0);
         faults.extend(self.speaker.listener.borrow().clone());
         faults.extend(applied.policy_error);
         faults.extend(

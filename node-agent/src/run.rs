@@ -110,7 +110,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         .context("credentials of the agent's service account")?;
     let core = wiring.core(&ground);
     let applied = ground.applied.clone();
-    let (address_handle, shown) = wiring.addresses(&core, &ground, &client);
+    let (refused, blocks_refused) = watch::channel(Vec::new());
+    let (address_handle, shown) = wiring.addresses(&core, &ground, &client, refused);
     wiring.kernel(&core, ground.actuator);
     let options = &wiring.options;
     let (serving_task, serving) = serving::Serving::new(
@@ -144,6 +145,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         applied,
         speaker: core.speaker,
         serving,
+        blocks_refused,
         gate,
     };
     wiring.tasks.spawn(reporter.run(wiring.cancel.clone()));
@@ -269,6 +271,7 @@ impl Wiring {
         core: &Core,
         ground: &Ground,
         client: &Client,
+        refused: watch::Sender<Vec<String>>,
     ) -> (addresses::Handle, watch::Receiver<Arc<Vec<Address>>>) {
         let (watched_blocks, watched) = mpsc::channel(256);
         let known = ground.known.as_ref();
@@ -281,6 +284,7 @@ impl Wiring {
             store: KubeStore::new(client.clone()),
             engine: core.events.clone(),
             metrics: self.metrics.clone(),
+            refused,
         });
         let heartbeat = self.heartbeats.register("addresses", STUCK);
         self.tasks.spawn(task.run(heartbeat, self.cancel.clone()));

@@ -62,6 +62,18 @@ impl Job {
     }
 }
 
+impl Done {
+    /// What was asked, in words, and the error that it met.
+    pub(super) fn outcome(&self) -> (&'static str, Option<&StoreError>) {
+        match self {
+            Self::Claimed(result, _) => ("claim an IPBlock", result.as_ref().err()),
+            Self::Reclaimed(result, _) => ("claim an IPBlock back", result.as_ref().err()),
+            Self::Released(result, _) => ("give an IPBlock back", result.as_ref().err()),
+            Self::Published(result, _) => ("publish an IPBlock", result.as_ref().err()),
+        }
+    }
+}
+
 async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let late = |_| StoreError::Unavailable(format!("no answer within {} s", JOB_WAIT.as_secs()));
     tokio::time::timeout(JOB_WAIT, call).await.map_err(late)?

@@ -92,6 +92,7 @@ async fn bench(blocks: &[IPBlock]) -> Bench {
         store: crate::blocks::KubeStore::new(client),
         engine,
         metrics: Arc::new(Metrics::new()),
+        refused: watch::channel(Vec::new()).0,
     });
     task.pools();
     task.observe(Change::Reset(blocks.to_vec())).await;

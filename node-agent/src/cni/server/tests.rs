@@ -41,6 +41,7 @@ fn bench(name: &str) -> Bench {
         store: KubeStore::new(kube::Client::try_from(config).unwrap()),
         engine: blocks,
         metrics: metrics.clone(),
+        refused: watch::channel(Vec::new()).0,
     });
     let cancel = CancellationToken::new();
     let heartbeat = Heartbeats::new().register("addresses", Duration::from_secs(30));
