@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Lab, Record, down};
 use crate::network;
 use crate::pki;
-use crate::plan::{Runtime, Spec, Tor};
+use crate::plan::{Spec, Tor};
 use crate::progress::Progress;
 use crate::render::{bird, cluster, dns, frr, node};
 use crate::tools;
@@ -89,11 +88,19 @@ impl Lab {
     }
 
     fn build(&self) -> Result<()> {
-        run_script(&self.places.folder.build_script())?;
-        match self.spec.runtime {
-            Runtime::Containerd1 => Ok(()),
-            Runtime::Containerd2 => run_script(&self.places.folder.containerd_script()),
+        // Its progress belongs on the same stream as ours.
+        let stream = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()?;
+        let status = Command::new(self.places.folder.build_script())
+            .stdin(Stdio::null())
+            .stdout(stream)
+            .status();
+        if !status
+            .context("starting tests/kubernetes/build.sh")?
+            .success()
+        {
+            bail!("tests/kubernetes/build.sh has failed");
         }
+        Ok(())
     }
 
     /// Writes every file; from here on the folder says that there is a lab, though not a complete one.
@@ -116,7 +123,7 @@ impl Lab {
             )?;
         }
         write("audit.json", cluster::audit_policy().to_string())?;
-        write("containerd.toml", node::containerd(plan.runtime))?;
+        write("containerd.toml", node::containerd())?;
         for node in &plan.nodes {
             write(
                 &format!("{}.kubelet.json", node.name),
@@ -164,17 +171,4 @@ impl Lab {
         self.wait_for_nodes()?;
         self.wait_for_service_account()
     }
-}
-
-/// Runs a build script.
-fn run_script(path: &Path) -> Result<()> {
-    // Its progress belongs on the same stream as ours.
-    let stream = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()?;
-    let status = Command::new(path)
-        .stdin(Stdio::null())
-        .stdout(stream)
-        .status();
-    let status = status.with_context(|| format!("starting {}", path.display()))?;
-    ensure!(status.success(), "{} has failed", path.display());
-    Ok(())
 }
