@@ -221,6 +221,7 @@ fn session(
             v4: spec.max_prefixes,
             v6: spec.max_prefixes,
         },
+        allow_own_as: spec.allow_own_as.unwrap_or(0),
         import: Policy::accept_all(),
         export: Policy::own_only(),
         ..PeerConfig::new(address, remote_as)

@@ -54,6 +54,14 @@ pub struct BGPPeerSpec {
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<u32>,
+    /// How often the node's own AS may stand in a path from the peer; 0 when left out. Where several racks have one AS, a path from another rack holds it once.
+    #[schemars(range(min = 0, max = 10))]
+    #[serde(
+        default,
+        rename = "allowOwnAS",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub allow_own_as: Option<u8>,
 }
 
 /// A peer's AS number, or its relation to ours.

@@ -75,6 +75,16 @@ impl Folder {
         self.root.join("tests/kubernetes/build.sh")
     }
 
+    /// The script that builds containerd 2.
+    pub(crate) fn containerd_script(&self) -> PathBuf {
+        self.root.join("tests/kubernetes/containerd/build.sh")
+    }
+
+    /// Where containerd 2, its shim and its client are.
+    pub(crate) fn containerd2(&self) -> PathBuf {
+        self.root.join("target/kubernetes/containerd2")
+    }
+
     /// Where the Kubernetes binaries are.
     pub(crate) fn binaries(&self) -> PathBuf {
         self.root.join("target/kubernetes/bin")

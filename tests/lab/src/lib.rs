@@ -11,7 +11,7 @@
 //!   │                 │   │       │
 //!   └─── mgmt0 ───────┴───┴───────┘                     192.168.77.0/24, fd77::/64: nodes reach the API server here
 //! ```
-//! etcd, the API server, controllers, scheduler, containerd, kubelet, kube-proxy (nftables), CoreDNS, BIRD and FRR are the
+//! etcd, the API server, controllers, scheduler, containerd, kubelet, kube-proxy (nftables or iptables), CoreDNS, BIRD and FRR are the
 //! real ones. What a lab does not have is a pod network: its nodes are NotReady, and CoreDNS pending, until one is installed.
 //!
 //! # Using it
@@ -50,5 +50,5 @@ mod wait;
 pub use flood::{Echo, Pinging, Report};
 pub use folder::checkout;
 pub use lab::{Lab, ProcessStatus, Running, Status};
-pub use plan::{Family, Plan, Spec, Tor};
+pub use plan::{Family, NodeAs, Plan, Proxy, Runtime, Spec, Tor};
 pub use wait::{Seen, wait_for_text, wait_until};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use margay_lab::{Family, Lab, Spec, Tor};
+use margay_lab::{Family, Lab, NodeAs, Proxy, Runtime, Spec, Tor};
 
 /// Real Kubernetes clusters in network namespaces.
 #[derive(Parser)]
@@ -39,6 +39,18 @@ enum Verb {
         /// The daemons of the ToRs, by rack; repeated when there are more racks.
         #[arg(long, value_enum, value_delimiter = ',', default_value = "bird,frr")]
         tor: Vec<Tor>,
+        /// The AS numbers of nodes, as the ToRs expect them: one for each rack, or one for all.
+        #[arg(long, value_enum, default_value = "rack")]
+        node_as: NodeAs,
+        /// kube-proxy's mode.
+        #[arg(long, value_enum, default_value = "nftables")]
+        proxy: Proxy,
+        /// The machine's containerd 1.6, or containerd 2 from its Go module.
+        #[arg(long, value_enum, default_value = "containerd1")]
+        runtime: Runtime,
+        /// Let pods' addresses be part of the fabric's own range.
+        #[arg(long)]
+        pods_in_fabric: bool,
         /// More OCI archives to import on every node.
         #[arg(long, num_args = 1..)]
         image_archive: Vec<PathBuf>,
@@ -143,6 +155,10 @@ fn run(name: &str, verb: Verb) -> Result<ExitCode> {
             racks,
             family,
             tor,
+            node_as,
+            proxy,
+            runtime,
+            pods_in_fabric,
             image_archive,
         } => {
             let spec = Spec {
@@ -151,6 +167,10 @@ fn run(name: &str, verb: Verb) -> Result<ExitCode> {
                 racks,
                 family,
                 tors: tor,
+                node_as,
+                proxy,
+                runtime,
+                pods_in_fabric,
                 image_archives: image_archive,
             };
             let lab = Lab::up(&spec)?;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Folder;
-use crate::plan::Plan;
+use crate::plan::{Plan, Runtime};
 use crate::process::{LAB_VARIABLE, Process};
 
 const HOLDER: &str = "holder";
@@ -87,6 +87,7 @@ impl Places {
             .arg(Kind::of(place).as_str())
             .arg(&folder)
             .arg(crate::folder::checkout())
+            .arg(self.plan.family.as_str())
             .stdout(Stdio::piped())
             .stderr(File::create(self.folder.log(place, HOLDER))?);
         self.mark(&mut command);
@@ -196,10 +197,12 @@ impl Places {
 
     /// Marks a command as part of the lab, and lets it find the lab's binaries and API server.
     fn mark(&self, command: &mut Command) {
-        let path = format!(
-            "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            self.folder.binaries().display()
-        );
+        let mut path = String::new();
+        if self.plan.runtime == Runtime::Containerd2 {
+            path += &format!("{}:", self.folder.containerd2().display());
+        }
+        path += &self.folder.binaries().display().to_string();
+        path += ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         command
             .env(LAB_VARIABLE, self.folder.path())
             .env("PATH", path)

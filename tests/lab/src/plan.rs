@@ -3,88 +3,14 @@
 //! Pure: a [`Plan`] is a function of a [`Spec`]. Labs share one addressing plan, because each lives in namespaces of its own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
 mod links;
+mod spec;
 
 pub use links::{Bridge, Link, Port};
-
-/// The IP families of a lab: of its nodes, its services and its routers alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// IPv4 only.
-    V4,
-    /// IPv6 only; BGP sessions run over IPv6.
-    V6,
-    /// Both, IPv4 first; BGP sessions run over IPv4 and carry both families.
-    Dual,
-}
-
-impl Family {
-    /// Whether the lab has IPv4.
-    pub fn has_v4(self) -> bool {
-        self != Self::V6
-    }
-
-    /// Whether the lab has IPv6.
-    pub fn has_v6(self) -> bool {
-        self != Self::V4
-    }
-
-    /// `v4`, `v6` or `dual`, as on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V4 => "v4",
-            Self::V6 => "v6",
-            Self::Dual => "dual",
-        }
-    }
-}
-
-/// The routing daemon of a top-of-rack router.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Tor {
-    /// BIRD 2.
-    Bird,
-    /// FRR: zebra and bgpd.
-    Frr,
-}
-
-/// What a lab should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spec {
-    /// The lab's name: it names the namespaces (`mgl-NAME-n1`) and the state folder (`target/lab/NAME`).
-    pub name: String,
-    /// How many nodes, named `n1`, `n2`, …
-    pub nodes: u16,
-    /// How many racks; nodes fill them in order, so rack 1 is never smaller than the last.
-    pub racks: u16,
-    /// The IP families.
-    pub family: Family,
-    /// The ToR of each rack; the list repeats when it is shorter than the racks.
-    pub tors: Vec<Tor>,
-    /// OCI archives to import on every node besides the lab's own images.
-    pub image_archives: Vec<PathBuf>,
-}
-
-impl Default for Spec {
-    fn default() -> Self {
-        Self {
-            name: "margay".into(),
-            nodes: 3,
-            racks: 2,
-            family: Family::Dual,
-            tors: vec![Tor::Bird, Tor::Frr],
-            image_archives: Vec::new(),
-        }
-    }
-}
+pub use spec::{Family, NodeAs, Proxy, Runtime, Spec, Tor};
 
 /// The addresses of one interface or host, one per family of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,12 +109,14 @@ pub const RACK_LABEL: &str = "topology.margay.dev/rack";
 pub const SPINE_ASN: u32 = 65000;
 /// The AS number of the ToR of rack r is this plus r.
 pub const TOR_ASN_BASE: u32 = 65100;
-/// The AS number of the nodes of rack r is this plus r; it does not fit in 16 bits (RFC 6793).
+/// The AS number of the nodes of rack r is this plus r, and that of all nodes this itself; it does not fit in 16 bits (RFC 6793).
 pub const NODE_ASN_BASE: u32 = 4_200_000_000;
-/// Where pods' IPv4 addresses should come from: kube-proxy counts this as inside the cluster.
-pub const POD_CIDR_V4: &str = "10.244.0.0/16";
-/// Where pods' IPv6 addresses should come from.
-pub const POD_CIDR_V6: &str = "fd00:10:244::/56";
+/// Where pods' addresses should come from, by family: kube-proxy counts this as inside the cluster.
+const PODS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/56"];
+/// The same inside [`FABRIC`].
+const PODS_IN_FABRIC: [&str; 2] = ["172.31.192.0/20", "fd31:c0::/56"];
+/// What all racks' subnets are in, by family.
+pub const FABRIC: [&str; 2] = ["172.31.0.0/16", "fd31::/16"];
 /// The IPv4 service range.
 pub const SERVICE_CIDR_V4: &str = "10.96.0.0/16";
 /// The IPv6 service range.
@@ -208,6 +136,12 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// In order of their numbers.
     pub racks: Vec<Rack>,
+    /// How services are programmed.
+    pub proxy: Proxy,
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// Whether pods' addresses are part of the fabric's own range.
+    pub pods_in_fabric: bool,
 }
 
 impl Plan {
@@ -244,6 +178,9 @@ impl Plan {
             family: spec.family,
             nodes,
             racks,
+            proxy: spec.proxy,
+            runtime: spec.runtime,
+            pods_in_fabric: spec.pods_in_fabric,
         })
     }
 
@@ -296,6 +233,16 @@ impl Plan {
         v4.into_iter().chain(v6).collect()
     }
 
+    /// Where pods' addresses should come from, per family.
+    pub fn pods(&self) -> Vec<&'static str> {
+        let [v4, v6] = if self.pods_in_fabric {
+            PODS_IN_FABRIC
+        } else {
+            PODS
+        };
+        self.choose(v4, v6)
+    }
+
     /// The service address of the cluster's name service, per family.
     pub fn dns_service(&self) -> Vec<&'static str> {
         self.choose("10.96.0.10", "fd00:10:96::a")
@@ -342,7 +289,10 @@ fn rack(spec: &Spec, number: u16) -> Rack {
         number,
         tor: spec.tors[usize::from(number - 1) % spec.tors.len()],
         asn: TOR_ASN_BASE + u32::from(number),
-        node_asn: NODE_ASN_BASE + u32::from(number),
+        node_asn: match spec.node_as {
+            NodeAs::Rack => NODE_ASN_BASE + u32::from(number),
+            NodeAs::One => NODE_ASN_BASE,
+        },
         gateway: rack_address(spec.family, number, 1),
         uplink: uplink(spec.family, number, 2),
         spine: uplink(spec.family, number, 1),

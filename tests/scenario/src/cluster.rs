@@ -1,6 +1,6 @@
 //! The cluster under proof: 3 nodes in 2 racks, dual stack, Margay installed as a user would, two small apps.
 
-use crate::{install, report::Report};
+use crate::{install, peering::Peering, report::Report};
 use anyhow::{Context, Result};
 use margay_lab::{Lab, Seen, Spec, wait_until};
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -54,16 +54,24 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Brings it all up, each step a check.
+    /// Brings the standard one up, each step a check.
     pub(crate) fn up(name: &str, report: &mut Report) -> Result<Self> {
         report.title("install", "one command and one Installation");
         let spec = Spec {
             name: name.into(),
-            image_archives: vec![root().join("target/images/margay.tar")],
             ..Spec::default()
         };
+        Self::of(spec, Peering::Racks, report)
+    }
+
+    /// Brings one of any shape up.
+    pub(crate) fn of(spec: Spec, peering: Peering, report: &mut Report) -> Result<Self> {
+        let spec = Spec {
+            image_archives: vec![root().join("target/images/margay.tar")],
+            ..spec
+        };
         let lab = Lab::up(&spec)?;
-        install::install(&lab, report)?;
+        install::install(&lab, peering, report)?;
         install::apps(&lab)?;
         let apps = wait_until(
             "the apps run with an address of each family",

@@ -1,6 +1,6 @@
-//! Installing as a user would: `kubectl apply -k manifests/` and one Installation; the racks are NodeConfigs and BGPPeers.
+//! Installing as a user would: `kubectl apply -k manifests/`, one Installation, and what the racks need beside it.
 
-use crate::{cluster::root, report::Report};
+use crate::{cluster::root, peering::Peering, report::Report};
 use anyhow::{Result, ensure};
 use margay_lab::{Lab, Seen, wait_until};
 use std::{fmt::Write, time::Duration};
@@ -17,7 +17,7 @@ fn node_of(lab: &Lab, app: &str) -> String {
 }
 
 /// Installs Margay and waits until every node is Ready.
-pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
+pub(crate) fn install(lab: &Lab, peering: Peering, report: &mut Report) -> Result<()> {
     let manifests = root().join("manifests").display().to_string();
     let done = report.check("kubectl apply -k manifests/", || {
         let output = lab.kubectl(&["apply", "-k", &manifests])?;
@@ -40,9 +40,8 @@ pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
     report.check(
         "one Installation, and what is particular to each rack",
         || {
-            lab.apply(&racks(lab))?;
-            lab.apply(INSTALLATION)?;
-            Ok("asNumber 4200000000, two pools; a NodeConfig and two BGPPeers a rack".to_owned())
+            peering.apply(lab)?;
+            Ok(peering.what().to_owned())
         },
     );
     report.check("every node is Ready", || {
@@ -102,52 +101,6 @@ pub(crate) fn install(lab: &Lab, report: &mut Report) -> Result<()> {
 fn pods(lab: &Lab) -> String {
     lab.kubectl(&["get", "pods", "-n", "margay-system", "-o", "wide"])
         .unwrap_or_default()
-}
-
-const INSTALLATION: &str = "
-apiVersion: margay.dev/v1alpha1
-kind: Installation
-metadata: {name: default}
-spec:
-  asNumber: 4200000000
-  mesh: None
-  imagePullPolicy: Never
-  pools:
-    - {name: pods-v4, cidr: 10.244.0.0/16}
-    - {name: pods-v6, cidr: 'fd00:10:244::/56'}
-";
-
-/// Each rack has its own AS, an iBGP mesh within and an eBGP session to its ToR.
-fn racks(lab: &Lab) -> String {
-    let mut yaml = String::new();
-    for rack in lab.racks() {
-        let (number, label) = (rack.number, rack.label());
-        let selector = format!("{{matchLabels: {{topology.margay.dev/rack: {label}}}}}");
-        // Writing to a String does not fail.
-        let _ = write!(
-            yaml,
-            "---
-apiVersion: margay.dev/v1alpha1
-kind: NodeConfig
-metadata: {{name: rack{number}}}
-spec: {{nodeSelector: {selector}, asNumber: {asn}}}
----
-apiVersion: margay.dev/v1alpha1
-kind: BGPPeer
-metadata: {{name: rack{number}-tor}}
-spec: {{nodeSelector: {selector}, address: '{tor}', remoteAS: {tor_asn}}}
----
-apiVersion: margay.dev/v1alpha1
-kind: BGPPeer
-metadata: {{name: rack{number}-mesh}}
-spec: {{nodeSelector: {selector}, peerSelector: {selector}}}
-",
-            asn = rack.node_asn,
-            tor = rack.gateway.primary(),
-            tor_asn = rack.asn,
-        );
-    }
-    yaml
 }
 
 /// Applies the apps: pods pinned to nodes, each an HTTP server that says who asked, and a Service of two of them.

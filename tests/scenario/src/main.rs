@@ -17,12 +17,14 @@ mod http;
 mod install;
 mod kill;
 mod objects;
+mod peering;
 mod policy;
 mod probe;
 mod report;
 mod rest;
 mod routing;
 mod services;
+mod shapes;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -41,7 +43,7 @@ struct Arguments {
 enum Command {
     /// Bring up a dual-stack cluster of 3 nodes in 2 racks, install Margay, show it, and leave it up.
     Demo,
-    /// Prove scenarios on a cluster of their own, which is taken down afterwards.
+    /// Prove scenarios on a cluster of their own, and shapes each on one of that shape; all are taken down afterwards.
     Run {
         /// Which; all when left out.
         names: Vec<String>,
@@ -52,7 +54,7 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
-    /// List the scenarios.
+    /// List the scenarios and shapes.
     List,
 }
 
@@ -124,6 +126,7 @@ fn main() -> ExitCode {
             SCENARIOS
                 .iter()
                 .for_each(|(name, what, _)| println!("{name:14} {what}"));
+            shapes::list();
             return ExitCode::SUCCESS;
         }
         Command::Demo => demo(&mut report),
@@ -149,17 +152,20 @@ fn demo(report: &mut Report) -> Result<()> {
 fn run(names: &[String], lab: &str, keep: bool, report: &mut Report) -> Result<()> {
     if let Some(unknown) = names
         .iter()
-        .find(|n| SCENARIOS.iter().all(|(name, ..)| name != n))
+        .find(|n| SCENARIOS.iter().all(|(name, ..)| name != n) && !shapes::is_one(n))
     {
         anyhow::bail!("there is no scenario `{unknown}`; `scenario list` names them");
     }
-    let cluster = Cluster::up(lab, report)?;
-    prove(
-        &cluster,
-        |name| names.is_empty() || names.iter().any(|n| n == name),
-        report,
-    );
-    if keep { Ok(()) } else { cluster.down() }
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
+    if SCENARIOS.iter().any(|(name, ..)| wanted(name)) {
+        let cluster = Cluster::up(lab, report)?;
+        prove(&cluster, wanted, report);
+        if !keep {
+            cluster.down()?;
+        }
+    }
+    shapes::run(wanted, lab, keep, report);
+    Ok(())
 }
 
 fn prove(cluster: &Cluster, wanted: impl Fn(&str) -> bool, report: &mut Report) {

@@ -11,11 +11,14 @@ use std::{
 pub(crate) struct Report {
     passed: usize,
     failed: Vec<String>,
+    /// The group that checks belong to.
+    group: String,
 }
 
 impl Report {
     /// Opens a group of checks.
-    pub(crate) fn title(&self, name: &str, what: &str) {
+    pub(crate) fn title(&mut self, name: &str, what: &str) {
+        self.group = name.to_owned();
         println!("\n== {name}: {what}");
     }
 
@@ -38,7 +41,7 @@ impl Report {
     /// Notes a failure.
     pub(crate) fn fail(&mut self, what: &str, error: &anyhow::Error) {
         println!("FAILED  {what}: {error:#}");
-        self.failed.push(what.to_owned());
+        self.failed.push(format!("{}: {what}", self.group));
     }
 
     /// Shows output of a real tool, indented.

@@ -2,7 +2,7 @@
 
 use crate::{cluster::Cluster, kill::down, report::Report};
 use anyhow::{Context, Result, ensure};
-use margay_lab::{Seen, wait_until};
+use margay_lab::{Lab, Seen, wait_until};
 use std::time::Duration;
 
 pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
@@ -61,27 +61,52 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
         })
     });
     report.show(&lab.vtysh("tor2", "show bgp ipv4 unicast")?);
-    for node in lab.nodes() {
-        report.check(&format!("the kernel of {} has a way to every other node's block, and its own as unreachable", node.name), || {
-            let routes = format!("{}{}", lab.exec(&node.name, &["ip", "-4", "route", "show", "proto", "83"])?, lab.exec(&node.name, &["ip", "-6", "route", "show", "proto", "83"])?);
-            for (cidr, owner) in &blocks {
-                let wanted = if *owner == node.name { format!("unreachable {cidr} ") } else { format!("{cidr} ") };
-                ensure!(routes.lines().any(|l| l.starts_with(&wanted)), "`{wanted}` is missing:\n{routes}");
-            }
-            Ok(format!("{} routes", routes.lines().count()))
-        });
-    }
+    kernels(lab, &blocks, report);
     report.check("every session is established", || {
-        let text = cluster.ctl_json(&["bgp", "peers"])?.to_string();
-        ensure!(!down(&text), "{text}");
-        Ok(format!(
-            "{} sessions",
-            text.matches("\"Established\"").count()
-        ))
+        wait_until("the sessions", Duration::from_secs(20), || {
+            let text = cluster.ctl_json(&["bgp", "peers"])?.to_string();
+            let established = text.matches("\"Established\"").count();
+            Ok(match down(&text) {
+                false => Seen::Holds(format!("{established} sessions")),
+                true => Seen::NotYet(text),
+            })
+        })
     });
     report.show(&cluster.ctl(&["bgp", "peers"])?);
     report.show(&cluster.ctl(&["bgp", "routes", "--node", "n1"])?);
     Ok(())
+}
+
+fn kernels(lab: &Lab, blocks: &[(String, String)], report: &mut Report) {
+    for node in lab.nodes() {
+        let what = format!(
+            "the kernel of {} has a way to every other node's block, and its own as unreachable",
+            node.name
+        );
+        report.check(&what, || {
+            wait_until("the routes", Duration::from_secs(20), || {
+                let routes = kernel_routes(lab, &node.name)?;
+                let missing = blocks
+                    .iter()
+                    .map(|(cidr, owner)| match *owner == node.name {
+                        true => format!("unreachable {cidr} "),
+                        false => format!("{cidr} "),
+                    });
+                let mut missing =
+                    missing.filter(|wanted| !routes.lines().any(|l| l.starts_with(wanted)));
+                Ok(match missing.next() {
+                    None => Seen::Holds(format!("{} routes", routes.lines().count())),
+                    Some(wanted) => Seen::NotYet(format!("`{wanted}` is missing:\n{routes}")),
+                })
+            })
+        });
+    }
+}
+
+/// The routes of ours in a node's kernel, both families.
+pub(crate) fn kernel_routes(lab: &Lab, node: &str) -> Result<String> {
+    let of = |family| lab.exec(node, &["ip", family, "route", "show", "proto", "83"]);
+    Ok(of("-4")? + &of("-6")?)
 }
 
 /// Every block and its owner.

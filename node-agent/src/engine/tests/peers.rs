@@ -64,6 +64,7 @@ fn a_session_speaks_both_families_from_the_address_of_its_own() {
     assert!(peer.families.v4 && peer.families.v6);
     assert_eq!(peer.local_addresses.v6.map(IpAddr::V6), Some(ip("fd31::1")));
     assert_eq!((peer.hold_time, peer.remote_port), (9, 179));
+    assert_eq!(peer.allow_own_as, 0);
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn a_node_is_never_transit() {
 
 #[test]
 fn a_router_is_peered_with_as_its_object_says() {
-    let spec = |remote| json!({"address": "172.31.0.254", "remoteAS": remote, "port": 1179, "holdSeconds": 30, "passive": true, "maxPrefixes": 10});
+    let spec = |remote| json!({"address": "172.31.0.254", "remoteAS": remote, "port": 1179, "holdSeconds": 30, "passive": true, "maxPrefixes": 10, "allowOwnAS": 2});
     for (remote, expected) in [
         (json!(65000), RemoteAs::Number(Asn(65000))),
         (json!("internal"), RemoteAs::Internal),
@@ -85,6 +86,7 @@ fn a_router_is_peered_with_as_its_object_says() {
         assert_eq!((found.remote_port, found.hold_time), (1179, 30));
         assert!(found.passive);
         assert_eq!(found.maximum_prefixes.v6, Some(10));
+        assert_eq!(found.allow_own_as, 2);
     }
 }
 

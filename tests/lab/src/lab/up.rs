@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{Lab, Record, down};
 use crate::network;
 use crate::pki;
-use crate::plan::{Spec, Tor};
+use crate::plan::{Runtime, Spec, Tor};
 use crate::progress::Progress;
 use crate::render::{bird, cluster, dns, frr, node};
 use crate::tools;
@@ -88,19 +89,11 @@ impl Lab {
     }
 
     fn build(&self) -> Result<()> {
-        // Its progress belongs on the same stream as ours.
-        let stream = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()?;
-        let status = Command::new(self.places.folder.build_script())
-            .stdin(Stdio::null())
-            .stdout(stream)
-            .status();
-        if !status
-            .context("starting tests/kubernetes/build.sh")?
-            .success()
-        {
-            bail!("tests/kubernetes/build.sh has failed");
+        run_script(&self.places.folder.build_script())?;
+        match self.spec.runtime {
+            Runtime::Containerd1 => Ok(()),
+            Runtime::Containerd2 => run_script(&self.places.folder.containerd_script()),
         }
-        Ok(())
     }
 
     /// Writes every file; from here on the folder says that there is a lab, though not a complete one.
@@ -123,7 +116,7 @@ impl Lab {
             )?;
         }
         write("audit.json", cluster::audit_policy().to_string())?;
-        write("containerd.toml", node::containerd())?;
+        write("containerd.toml", node::containerd(plan.runtime))?;
         for node in &plan.nodes {
             write(
                 &format!("{}.kubelet.json", node.name),
@@ -171,4 +164,17 @@ impl Lab {
         self.wait_for_nodes()?;
         self.wait_for_service_account()
     }
+}
+
+/// Runs a build script.
+fn run_script(path: &Path) -> Result<()> {
+    // Its progress belongs on the same stream as ours.
+    let stream = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned()?;
+    let status = Command::new(path)
+        .stdin(Stdio::null())
+        .stdout(stream)
+        .status();
+    let status = status.with_context(|| format!("starting {}", path.display()))?;
+    ensure!(status.success(), "{} has failed", path.display());
+    Ok(())
 }

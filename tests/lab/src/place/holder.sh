@@ -1,7 +1,7 @@
 # Makes the private mounts of a place, says "ready", and holds them until killed.
-# Arguments: node|router|host, the place's own folder, the checkout.
+# Arguments: node|router|host, the place's own folder, the checkout, v4|v6|dual.
 set -eu
-kind=$1 own=$2 checkout=$3
+kind=$1 own=$2 checkout=$3 family=$4
 
 # Copies of other namespaces' handles would keep those alive after their lab is gone.
 if [ -d /run/netns ]; then
@@ -11,7 +11,12 @@ fi
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/lock /run/margay-lab
 
-set_all() { for family in ipv4 ipv6; do echo "$2" 2>/dev/null >"/proc/sys/net/$family/$1" || :; done; }
+set_all() { for ip in ipv4 ipv6; do echo "$2" 2>/dev/null >"/proc/sys/net/$ip/$1" || :; done; }
+
+# There is no IPv6 in an IPv4-only lab. (IPv4 cannot be turned off.)
+if [ "$family" = v4 ]; then
+    for conf in all default lo; do echo 1 >/proc/sys/net/ipv6/conf/$conf/disable_ipv6; done
+fi
 
 case $kind in
 router)

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::plan::{Plan, Rack, SPINE_ASN};
+use crate::plan::{FABRIC, Plan, Rack, SPINE_ASN};
 
 /// Seconds; the ToRs' sessions with nodes notice a dead node by these.
 pub(crate) const HOLD_TIME: u16 = 9;
@@ -43,6 +43,15 @@ pub(crate) fn spine(plan: &Plan) -> String {
         text += &format!(
             "protocol static default_{channel} {{ {channel}; route {default} via {outside}; }}\n"
         );
+    }
+    if plan.pods_in_fabric {
+        // The fabric's range as a whole: whoever has a part of it must be more specific.
+        for (family, whole) in families(plan).iter().zip(plan.choose(FABRIC[0], FABRIC[1])) {
+            let channel = family.channel;
+            text += &format!(
+                "protocol static fabric_{channel} {{ {channel}; route {whole} unreachable; }}\n"
+            );
+        }
     }
     for rack in &plan.racks {
         let name = rack.tor_place();

@@ -4,13 +4,42 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::plan::{Node, POD_CIDR_V4, POD_CIDR_V6, Plan};
+use crate::plan::{Node, Plan, Runtime};
 
 /// The image of pods' sandboxes.
 const PAUSE_IMAGE: &str = "lab.local/pause:1";
 
-/// containerd's configuration (version 2, containerd 1.6).
-pub(crate) fn containerd() -> String {
+/// containerd's configuration.
+pub(crate) fn containerd(runtime: Runtime) -> String {
+    match runtime {
+        Runtime::Containerd1 => containerd1(),
+        Runtime::Containerd2 => containerd2(),
+    }
+}
+
+/// Configuration version 3, containerd 2.
+fn containerd2() -> String {
+    format!(
+        r#"version = 3
+root = "/var/lib/containerd"
+state = "/run/containerd"
+[grpc]
+address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.cri.v1.runtime"]
+restrict_oom_score_adj = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["/opt/cni/bin"]
+conf_dir = "/etc/cni/net.d"
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "overlayfs"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{PAUSE_IMAGE}"
+"#
+    )
+}
+
+/// Configuration version 2, containerd 1.6.
+fn containerd1() -> String {
     // restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox would die when runc lowers the score.
     format!(
         r#"version = 2
@@ -65,15 +94,15 @@ pub(crate) fn kubelet(plan: &Plan, node: &Node, pki: &Path) -> Value {
     })
 }
 
-/// The KubeProxyConfiguration: nftables mode.
+/// The KubeProxyConfiguration.
 pub(crate) fn proxy(plan: &Plan, node: &Node, kubeconfig: &Path) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "mode": "nftables",
+        "mode": plan.proxy.as_str(),
         "hostnameOverride": node.name,
         "clientConnection": {"kubeconfig": kubeconfig},
-        "clusterCIDR": plan.choose(POD_CIDR_V4, POD_CIDR_V6).join(","),
+        "clusterCIDR": plan.pods().join(","),
         // The size of the conntrack table is the machine's, not the namespace's.
         "conntrack": {"maxPerCore": 0},
     })
@@ -91,6 +120,16 @@ mod tests {
         assert_eq!(config["authentication"]["anonymous"]["enabled"], false);
         assert_eq!(config["authorization"]["mode"], "Webhook");
         assert_eq!(config["clusterDNS"], json!(["10.96.0.10", "fd00:10:96::a"]));
+    }
+
+    #[test]
+    fn each_containerd_has_its_own_configuration_version() {
+        for (runtime, version) in [(Runtime::Containerd1, 2), (Runtime::Containerd2, 3)] {
+            let text = containerd(runtime);
+            assert!(text.starts_with(&format!("version = {version}\n")));
+            assert!(text.contains("restrict_oom_score_adj = true"));
+            assert!(text.contains(PAUSE_IMAGE));
+        }
     }
 
     #[test]
