@@ -10,17 +10,20 @@
 //! the old one. "Allowed" is `accept` for ingress; for egress it is `return`, back to the base chain, which goes on to the
 //! peer's ingress. Nothing inside a class jumps: the kernel validates every jump again and again.
 
+mod allowed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::group::{Group, digit, short_hash};
 use crate::layout;
-use crate::policy::{Allow, Direction, Peer, PeerSelector, Port};
+use crate::policy::{Allow, Direction, PeerSelector};
 use crate::ranges::Ranges;
 use crate::table::{
-    Action, Chain, ChainName, Element, Family, KeyType, Match, PortRange, Protocol, Rule, Set,
-    SetName, Side, Verdict, VerdictMap, VmapKey,
+    Action, Chain, ChainName, Element, Family, KeyType, Match, Protocol, Rule, Set, SetName, Side,
+    Verdict, VerdictMap, VmapKey,
 };
+use allowed::{Allowed, Peers, PortKey};
 
 /// Up to this many single ports are cheaper as rules than as a map lookup.
 const PLAIN_PORTS: usize = 4;
@@ -76,82 +79,6 @@ pub(crate) fn compile<'a>(
     };
     let name = format!("{prefix}_{}", short_hash(&draft.text()));
     Compiled::Class(Builder::new(direction, &name).build(&allowed))
-}
-
-/// Ports as far as they can be told apart, in the order of the rules: the most specific first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum PortKey {
-    Numbers(Protocol, PortRange),
-    Named(Protocol, String),
-    Protocol(Protocol),
-    Any,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Peers {
-    anyone: bool,
-    selectors: BTreeSet<PeerSelector>,
-    blocks: Ranges,
-}
-
-impl Peers {
-    fn add(&mut self, peers: &[Peer]) {
-        self.anyone |= peers.is_empty();
-        for peer in peers {
-            match peer {
-                Peer::Pods(selector) => {
-                    self.selectors.insert(selector.clone());
-                }
-                Peer::Block(ranges) => self.blocks.extend(ranges),
-            }
-        }
-    }
-}
-
-#[derive(Default)]
-struct Allowed {
-    by_port: BTreeMap<PortKey, Peers>,
-}
-
-impl Allowed {
-    fn add(&mut self, direction: Direction, allow: &Allow, named: NamedPorts<'_>) {
-        if allow.ports.is_empty() {
-            self.peers(PortKey::Any).add(&allow.peers);
-        }
-        for port in &allow.ports {
-            match (port, direction) {
-                (Port::Any(protocol), _) => {
-                    self.peers(PortKey::Protocol(*protocol)).add(&allow.peers)
-                }
-                (Port::Numbers(protocol, range), _) => self
-                    .peers(PortKey::Numbers(*protocol, *range))
-                    .add(&allow.peers),
-                (Port::Named(protocol, name), Direction::Egress) => {
-                    self.peers(PortKey::Named(*protocol, name.clone()))
-                        .add(&allow.peers);
-                }
-                (Port::Named(protocol, name), Direction::Ingress) => {
-                    for number in named(*protocol, name) {
-                        self.peers(PortKey::Numbers(*protocol, PortRange::single(number)))
-                            .add(&allow.peers);
-                    }
-                }
-            }
-        }
-    }
-
-    fn peers(&mut self, key: PortKey) -> &mut Peers {
-        self.by_port.entry(key).or_default()
-    }
-
-    fn single_ports(&self) -> impl Iterator<Item = (Protocol, u16, &Peers)> {
-        self.by_port.iter().filter_map(|(key, peers)| match key {
-            PortKey::Numbers(protocol, range) if range.is_single() => {
-                Some((*protocol, range.first, peers))
-            }
-            _ => None,
-        })
-    }
 }
 
 struct Builder {

@@ -11,171 +11,20 @@
 //! another hook), the whole table is made anew in that one transaction.
 
 mod apply;
+mod change;
+mod observed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::table::{
-    Base, Chain, ChainName, Digest, Element, KeyType, Rule, Set, SetName, Table, Verdict,
-    VerdictMap,
-};
+use crate::table::{ChainName, Element, Set, SetName, Table, Verdict};
 
 pub use apply::Misfit;
+pub use change::{Batch, Change};
+pub use observed::{Observed, ObservedChain};
 
 /// Elements that one batch of a first load carries at most: the kernel does not yield while it applies one.
 pub const SLICE: usize = 10_000;
-
-/// Changes that must be applied as one transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// In order.
-    pub changes: Vec<Change>,
-}
-
-/// One message, or a few of the same kind, to the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Delete the table with all it holds, and add it empty.
-    RecreateTable,
-    /// Declare a set without elements.
-    AddSet {
-        /// Its name.
-        name: SetName,
-        /// Type of its elements.
-        key: KeyType,
-        /// Whether its elements are ranges.
-        interval: bool,
-        /// For people: what it stands for.
-        note: Arc<str>,
-    },
-    /// Declare a verdict map without elements.
-    AddMap {
-        /// Its name.
-        name: SetName,
-        /// Type of its keys.
-        key: KeyType,
-    },
-    /// Add elements that the set does not hold.
-    AddElements {
-        /// The set.
-        set: SetName,
-        /// What to add.
-        elements: Vec<Element>,
-    },
-    /// Delete elements that the set holds.
-    DeleteElements {
-        /// The set.
-        set: SetName,
-        /// What to delete.
-        elements: Vec<Element>,
-    },
-    /// Add keys that the map does not hold. Re-pointing a key is its deletion and addition in one batch.
-    AddVerdicts {
-        /// The map.
-        map: SetName,
-        /// Keys and their verdicts.
-        elements: Vec<(Element, Verdict)>,
-    },
-    /// Delete keys that the map holds.
-    DeleteVerdicts {
-        /// The map.
-        map: SetName,
-        /// What to delete.
-        keys: Vec<Element>,
-    },
-    /// Declare a chain without rules.
-    AddChain {
-        /// Its name.
-        name: ChainName,
-        /// Its hook, if it is a base chain.
-        base: Option<Base>,
-    },
-    /// Delete all rules of a chain.
-    FlushChain(ChainName),
-    /// Append rules to a chain that has none.
-    AddRules {
-        /// The chain.
-        chain: ChainName,
-        /// The rules in order.
-        rules: Vec<Rule>,
-    },
-    /// Delete a verdict map with its elements; no rule refers to it any more.
-    DeleteMap(SetName),
-    /// Delete a chain; it has no rules and nothing leads to it any more.
-    DeleteChain(ChainName),
-    /// Delete a set with its elements; no rule refers to it any more.
-    DeleteSet(SetName),
-}
-
-/// What the kernel holds, as far as a reader without memory can tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
-    /// Sets; the notes are not compared.
-    pub sets: BTreeMap<SetName, Set>,
-    /// Verdict maps.
-    pub maps: BTreeMap<SetName, VerdictMap>,
-    /// Chains.
-    pub chains: BTreeMap<ChainName, ObservedChain>,
-    /// Something is there that this agent has no type for (another key type, an object, a flowtable): make the table anew.
-    pub alien: bool,
-}
-
-/// A chain of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ObservedChain {
-    /// Written by this process.
-    Known(Arc<Chain>),
-    /// Read back.
-    Read {
-        /// How it is attached.
-        base: Option<Base>,
-        /// The digest that each rule carries as its userdata, in order; none for a rule that carries none.
-        rules: Vec<Option<Digest>>,
-    },
-}
-
-impl From<&Table> for Observed {
-    fn from(table: &Table) -> Self {
-        let known = |(name, chain): (&ChainName, &Arc<Chain>)| {
-            (name.clone(), ObservedChain::Known(chain.clone()))
-        };
-        Self {
-            sets: table.sets.clone(),
-            maps: table.maps.clone(),
-            chains: table.chains.iter().map(known).collect(),
-            alien: false,
-        }
-    }
-}
-
-impl ObservedChain {
-    fn base(&self) -> Option<Base> {
-        match self {
-            Self::Known(chain) => chain.base,
-            Self::Read { base, .. } => *base,
-        }
-    }
-
-    fn has_rules_of(&self, wanted: &Arc<Chain>) -> bool {
-        match self {
-            Self::Known(chain) => Arc::ptr_eq(chain, wanted) || chain.rules == wanted.rules,
-            Self::Read { rules, .. } => {
-                rules.len() == wanted.rules.len()
-                    && rules
-                        .iter()
-                        .zip(&wanted.rules)
-                        .all(|(read, rule)| *read == Some(rule.digest()))
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Known(chain) => chain.rules.is_empty(),
-            Self::Read { rules, .. } => rules.is_empty(),
-        }
-    }
-}
 
 /// The batches that make `to` out of `from`, none when they are equal.
 pub fn diff(from: &Table, to: &Table) -> Vec<Batch> {

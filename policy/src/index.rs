@@ -12,22 +12,22 @@
 //!
 //! One task owns the index. Feed it everything the watches listed before the first [`Index::table`].
 
+mod classes;
 mod groups;
 mod pods;
 mod policies;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use margay_proto::slim;
 
-use crate::compile::{Class, Compiled, compile};
 use crate::layout::{self, Masquerade};
-use crate::policy::{Direction, Problem};
+use crate::policy::Problem;
 use crate::selector::Labels;
 use crate::table::{ChainName, Ifname, Table, Verdict};
+use classes::{Attached, Counted};
 use groups::Groups;
 use pods::{PodId, Pods};
 use policies::Policies;
@@ -61,19 +61,6 @@ pub struct Index {
     masquerade: Masquerade,
     /// Endpoints whose classes must be compiled again.
     stale: BTreeSet<Ifname>,
-}
-
-/// The classes of an endpoint whose pod is known; none: open.
-#[derive(Debug, Default)]
-struct Attached {
-    ingress: Option<ChainName>,
-    egress: Option<ChainName>,
-}
-
-#[derive(Debug)]
-struct Counted {
-    class: Arc<Class>,
-    users: usize,
 }
 
 impl Index {
@@ -380,84 +367,5 @@ impl Index {
         pods.iter()
             .flat_map(|id| self.groups.memberships(id, &self.pods, &self.namespaces))
             .collect()
-    }
-
-    fn recompile(&mut self) {
-        for link in std::mem::take(&mut self.stale) {
-            let attached = self
-                .endpoints
-                .get(&link)
-                .and_then(|endpoint| self.compile(endpoint));
-            // The new classes are taken before the old ones are let go, so that what they share stays.
-            let attached = attached.map(|[ingress, egress]| Attached {
-                ingress: self.hold(ingress),
-                egress: self.hold(egress),
-            });
-            let before = match attached {
-                Some(attached) => self.attached.insert(link, attached),
-                None => self.attached.remove(&link),
-            };
-            if let Some(Attached { ingress, egress }) = before {
-                ingress
-                    .iter()
-                    .chain(&egress)
-                    .for_each(|class| self.release(class));
-            }
-        }
-    }
-
-    /// What the policies of its pod make of both directions; none when the pod is not known.
-    fn compile(&self, endpoint: &Endpoint) -> Option<[Compiled; 2]> {
-        let record = self.record(endpoint)?;
-        let policies = self.policies.selecting(&endpoint.namespace, &record.labels);
-        Some([Direction::Ingress, Direction::Egress].map(|direction| {
-            let mut allows = policies
-                .iter()
-                .filter_map(|policy| policy.allows(direction))
-                .peekable();
-            match allows.peek() {
-                None => Compiled::Open,
-                Some(_) => compile(direction, allows, &|protocol, name| {
-                    record.numbers(protocol, name)
-                }),
-            }
-        }))
-    }
-
-    fn hold(&mut self, compiled: Compiled) -> Option<ChainName> {
-        let Compiled::Class(class) = compiled else {
-            return None;
-        };
-        let name = class.entry.clone();
-        if let Some(counted) = self.classes.get_mut(&name) {
-            counted.users += 1;
-            return Some(name);
-        }
-        for group in &class.groups {
-            self.groups.hold(group, &self.pods, &self.namespaces);
-        }
-        self.classes.insert(
-            name.clone(),
-            Counted {
-                class: Arc::new(class),
-                users: 1,
-            },
-        );
-        Some(name)
-    }
-
-    fn release(&mut self, name: &ChainName) {
-        let Some(counted) = self.classes.get_mut(name) else {
-            return;
-        };
-        counted.users -= 1;
-        if counted.users == 0
-            && let Some(Counted { class, .. }) = self.classes.remove(name)
-        {
-            class
-                .groups
-                .iter()
-                .for_each(|group| self.groups.release(group));
-        }
     }
 }

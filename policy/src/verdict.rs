@@ -5,10 +5,13 @@
 //! documentation is silent it follows the decisions that this project states:
 //! - a direction of a policy in which anything is invalid allows nothing; an invalid `podSelector` selects all pods;
 //! - a pod always reaches itself; a pod on its node's network is neither subject nor selected peer;
-//! - an address belongs to the latest pod that has it and has not ended;
+//! - an address belongs to the latest pod that has it and has not ended; one that is being deleted yields to one that is not;
 //! - an egress rule's named port means a pod that serves it, also behind an `ipBlock`;
 //! - a namespace that is not there is matched by no `namespaceSelector`;
 //! - an IPv4 network in IPv6 form (`::ffff:192.0.2.0/120`) is invalid.
+
+mod networks;
+mod validity;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,6 +22,9 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use margay_proto::slim::{Namespace, Pod};
+
+use networks::network_has;
+use validity::{is_valid, selector_is_valid};
 
 /// All that decides about a packet.
 #[derive(Clone, Copy, Debug)]
@@ -150,13 +156,14 @@ impl Cluster<'_> {
             .filter(alive)
             .filter(|pod| !pod.spec.host_network);
         own.max_by(|one, two| {
-            let age = |pod: &Pod| {
+            let rank = |pod: &Pod| {
                 (
+                    pod.metadata.deletion_timestamp.is_none(),
                     pod.metadata.creation_timestamp.clone(),
                     pod.metadata.uid.clone(),
                 )
             };
-            age(one).cmp(&age(two))
+            rank(one).cmp(&rank(two))
         })
     }
 
@@ -287,58 +294,6 @@ fn rules(policy: &NetworkPolicy, at: Side) -> Vec<PeersAndPorts> {
     }
 }
 
-fn is_valid(policy: &NetworkPolicy, at: Side) -> bool {
-    let Some(spec) = &policy.spec else {
-        return true;
-    };
-    let types = spec.policy_types.clone().unwrap_or_default();
-    types
-        .iter()
-        .all(|name| name == "Ingress" || name == "Egress")
-        && spec.pod_selector.as_ref().is_none_or(selector_is_valid)
-        && rules(policy, at).iter().all(|(peers, ports)| {
-            peers.iter().all(peer_is_valid) && ports.iter().all(port_is_valid)
-        })
-}
-
-fn peer_is_valid(peer: &NetworkPolicyPeer) -> bool {
-    let selectors = [&peer.namespace_selector, &peer.pod_selector];
-    let given = selectors
-        .iter()
-        .filter(|selector| selector.is_some())
-        .count();
-    match &peer.ip_block {
-        Some(block) => {
-            let inside = |hole: &String| match (network(&block.cidr), network(hole)) {
-                (Some((cidr, length)), Some((address, hole_length))) => {
-                    hole_length >= length && same_network(cidr, address, length)
-                }
-                _ => false,
-            };
-            given == 0
-                && network(&block.cidr).is_some()
-                && block.except.iter().flatten().all(inside)
-        }
-        None => given > 0 && selectors.into_iter().flatten().all(selector_is_valid),
-    }
-}
-
-fn port_is_valid(port: &NetworkPolicyPort) -> bool {
-    let protocol_known = matches!(
-        port.protocol.as_deref(),
-        None | Some("TCP" | "UDP" | "SCTP")
-    );
-    let numbers_fit = match (&port.port, port.end_port) {
-        (None, end) => end.is_none(),
-        (Some(IntOrString::Int(first)), None) => (1..=65535).contains(first),
-        (Some(IntOrString::Int(first)), Some(last)) => {
-            *first >= 1 && *first <= last && last <= 65535
-        }
-        (Some(IntOrString::String(name)), end) => !name.is_empty() && end.is_none(),
-    };
-    protocol_known && numbers_fit
-}
-
 fn port_fits(wanted: &NetworkPolicyPort, flow: &Flow, target: Option<&Pod>) -> bool {
     let name = wanted.protocol.as_deref().unwrap_or("TCP");
     if protocol_number(name) != Some(flow.protocol) {
@@ -371,22 +326,6 @@ fn protocol_number(name: &str) -> Option<u8> {
     }
 }
 
-fn selector_is_valid(selector: &LabelSelector) -> bool {
-    selector
-        .match_expressions
-        .iter()
-        .flatten()
-        .all(|requirement| {
-            let count = requirement.values.as_ref().map_or(0, Vec::len);
-            let operator_fits = match requirement.operator.as_str() {
-                "In" | "NotIn" => count > 0,
-                "Exists" | "DoesNotExist" => count == 0,
-                _ => false,
-            };
-            operator_fits && !requirement.key.is_empty()
-        })
-}
-
 fn selected(selector: &LabelSelector, labels: &Labels) -> bool {
     let by_label = selector
         .match_labels
@@ -415,33 +354,6 @@ fn selected(selector: &LabelSelector, labels: &Labels) -> bool {
             }
         });
     by_label && by_expression
-}
-
-fn network(text: &str) -> Option<(IpAddr, u32)> {
-    let (address, length) = text.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    if length.is_empty() || !length.chars().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    if matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
-        return None;
-    }
-    let length: u32 = length.parse().ok()?;
-    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
-}
-
-fn network_has(text: &str, address: IpAddr) -> bool {
-    network(text).is_some_and(|(base, length)| same_network(base, address, length))
-}
-
-/// Whether two addresses of one family agree in their first bits.
-fn same_network(one: IpAddr, two: IpAddr, length: u32) -> bool {
-    let differing = match (one, two) {
-        (IpAddr::V4(one), IpAddr::V4(two)) => (u32::from(one) ^ u32::from(two)).leading_zeros(),
-        (IpAddr::V6(one), IpAddr::V6(two)) => (u128::from(one) ^ u128::from(two)).leading_zeros(),
-        _ => return false,
-    };
-    differing >= length
 }
 
 fn namespace_of(pod: &Pod) -> &str {
