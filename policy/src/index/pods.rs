@@ -44,6 +44,8 @@ pub(super) struct Record {
     pub(super) addresses: BTreeSet<IpAddr>,
     host_network: bool,
     ended: bool,
+    /// Somebody deleted it; its containers may still run.
+    ending: bool,
     ports: BTreeSet<(Protocol, String, u16)>,
 }
 
@@ -69,6 +71,7 @@ impl From<&slim::Pod> for Record {
                 .filter_map(|address| address.ip.parse().ok())
                 .collect(),
             host_network: pod.spec.host_network,
+            ending: metadata.deletion_timestamp.is_some(),
             ended: matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")),
             ports: containers
                 .flat_map(|container| &container.ports)
@@ -112,13 +115,19 @@ impl Record {
             .collect()
     }
 
+    /// Of two pods that had a name the later one has it.
+    fn age(&self) -> (&Option<Time>, &str) {
+        (&self.created, &self.uid)
+    }
+
     fn rank(&self) -> Rank {
-        (self.created.clone(), self.uid.clone())
+        (!self.ending, self.created.clone(), self.uid.clone())
     }
 }
 
-/// Of two pods that claim an address (or a name) the later one has it.
-type Rank = (Option<Time>, String);
+/// Of two pods that claim an address the one has it that is not being deleted, else the later one. A pod can be older than the one
+/// whose address it got: it waited for a node.
+type Rank = (bool, Option<Time>, String);
 
 #[derive(Debug, Default)]
 pub(super) struct Pods {
@@ -151,7 +160,7 @@ impl Pods {
     /// Whether this is news: not the same again, and not an older pod of a name that a later one has.
     pub(super) fn would_change(&self, id: &PodId, record: &Record) -> bool {
         self.get(id).is_none_or(|known| {
-            let older = known.uid != record.uid && known.rank() > record.rank();
+            let older = known.uid != record.uid && known.age() > record.age();
             !older && known != record
         })
     }

@@ -70,6 +70,8 @@ pub(crate) trait PodExt {
     fn created(self, seconds: i64) -> Self;
     fn uid(self, uid: &str) -> Self;
     fn phase(self, phase: &str) -> Self;
+    /// Somebody deleted it, and it is still there.
+    fn ending(self) -> Self;
 }
 
 impl PodExt for Pod {
@@ -97,6 +99,13 @@ impl PodExt for Pod {
 
     fn phase(mut self, phase: &str) -> Self {
         self.status.phase = Some(phase.to_owned());
+        self
+    }
+
+    fn ending(mut self) -> Self {
+        let time = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+        self.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time));
         self
     }
 }

@@ -163,7 +163,7 @@ fn any_pod(number: usize) -> impl Strategy<Value = Pod> {
         select(NAMESPACES.to_vec()),
         some_labels(),
         0..4u8,
-        0..12u8,
+        0..13u8,
         ports,
     )
         .prop_map(move |(namespace, labels, families, kind, ports)| {
@@ -198,6 +198,7 @@ fn any_pod(number: usize) -> impl Strategy<Value = Pod> {
                         format!("10.0.{}.{number}", (number - 1) % 2)
                     };
                 }
+                3 => pod = pod.ending(),
                 _ => {}
             }
             pod
