@@ -153,9 +153,12 @@ impl Socket {
         decode: impl Fn(u16, &[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
         for _ in 0..DUMP_ATTEMPTS {
-            let (found, interrupted) = self.collect(object, request, libc::NLM_F_DUMP, &decode)?;
-            if !interrupted {
-                return Ok(found);
+            match self.collect(object, request, libc::NLM_F_DUMP, &decode) {
+                Ok((found, false)) => return Ok(found),
+                Ok((_, true)) => {}
+                // A routing table is made with its first route: before, it has none.
+                Err(e) if e.errno() == Some(Errno::ENOENT) => return Ok(Vec::new()),
+                Err(e) => return Err(e),
             }
         }
         Err(Error::io(
