@@ -233,7 +233,7 @@ impl Engine {
         self.mask();
         faults.extend(self.index.problems().iter().map(ToString::to_string));
         let routes = identity.as_ref().and_then(|i| self.routes(i));
-        let mtu = identity.as_ref().map_or(1500, |i| self.mtu(i));
+        let mtu = identity.as_ref().map_or(0, |i| self.mtu(i));
         Plan {
             generation: self.generation,
             published: self
@@ -502,18 +502,17 @@ impl Engine {
         Some(routes)
     }
 
+    /// Zero while it is not known: a link made meanwhile would keep a guess.
     fn mtu(&self, identity: &Identity) -> u32 {
         let uplink = |u: &Arc<Snapshot>| {
-            identity
-                .addresses()
-                .into_iter()
-                .filter_map(|a| u.link_of_address(a).map(|l| l.mtu))
-                .min()
+            let links = identity.addresses().into_iter();
+            let mtus = links.filter_map(|a| u.link_of_address(a).map(|l| l.mtu));
+            mtus.min().unwrap_or(1500)
         };
         identity
             .mtu
-            .or_else(|| self.underlay.as_ref().and_then(uplink))
-            .unwrap_or(1500)
+            .or_else(|| self.underlay.as_ref().map(uplink))
+            .unwrap_or_default()
     }
 }
 
