@@ -9,6 +9,7 @@
 
 use crate::{
     engine::{Event, Plan},
+    fault,
     health::{Heartbeat, Metrics},
     kernel::{
         events::{self, Batch, Events},
@@ -222,7 +223,10 @@ impl Actuator {
                 }
             });
             match result {
-                Ok(_) => {
+                Ok(written) => {
+                    if !written.is_unchanged() {
+                        fault::point("kernel: policy written");
+                    }
                     self.metrics.policy_applied(started.elapsed());
                     applied.policy = true;
                     self.damaged = false;
@@ -269,6 +273,9 @@ impl Actuator {
         };
         match self.routes.apply(wanted).await {
             Ok(done) => {
+                if !done.is_unchanged() {
+                    fault::point("kernel: routes written");
+                }
                 applied.routes = true;
                 let known = std::mem::take(&mut applied.failed);
                 applied.failed = done

@@ -8,6 +8,7 @@
 //! ```
 //! An ADD waits for the API server only while this node owns no free address; the next block is claimed before the last one is full.
 
+mod exhausted;
 mod handle;
 mod job;
 mod objects;
@@ -73,6 +74,8 @@ pub struct Addresses {
     allocator: Allocator,
     epoch: Instant,
     synced: bool,
+    /// Before the pools are listed every block looks like one that its pool does not want any more.
+    pools_listed: bool,
     waiting: VecDeque<(Box<Attachment>, Answer)>,
     dirty: BTreeSet<IpNetwork>,
     lost: VecDeque<Block>,
@@ -118,6 +121,7 @@ impl Addresses {
             allocator,
             epoch: now,
             synced: false,
+            pools_listed: false,
             waiting: VecDeque::new(),
             dirty: BTreeSet::new(),
             lost: VecDeque::new(),
@@ -214,7 +218,7 @@ impl Addresses {
                     self.waiting.push_back((attachment, reply));
                     continue;
                 }
-                Err(refusal) => Err(refusal.into()),
+                Err(refusal) => Err(self.no_address(refusal)),
             };
             if let Ok(held) = &answer {
                 self.touch(held);
@@ -227,6 +231,16 @@ impl Addresses {
                 self.touch(&unclaimed);
             }
         }
+    }
+
+    fn no_address(&self, refusal: Refusal) -> NoAddress {
+        let Refusal::Exhausted { pools: names, .. } = &refusal else {
+            return refusal.into();
+        };
+        let plan = self.start.plans.borrow();
+        let pools = plan.pools.as_deref().map_or(&[][..], Vec::as_slice);
+        let numbers = exhausted::in_numbers(names, pools, &self.allocator);
+        NoAddress::Exhausted { refusal, numbers }
     }
 
     /// Notes that the blocks of these addresses have something to publish.
@@ -243,6 +257,7 @@ impl Addresses {
     fn pools(&mut self) {
         let plan = self.start.plans.borrow_and_update().clone();
         if let Some(pools) = &plan.pools {
+            self.pools_listed = true;
             let parsed = pools
                 .iter()
                 .filter_map(|p| margay_ipam::Pool::try_from(p).ok());
@@ -307,7 +322,8 @@ impl Addresses {
 
     fn next_job(&mut self) -> Option<Job> {
         let now = self.now();
-        if !self.synced || self.claimant().uid.is_empty() || Instant::now() < self.not_before {
+        let listed = self.synced && self.pools_listed;
+        if !listed || self.claimant().uid.is_empty() || Instant::now() < self.not_before {
             return None;
         }
         if let Some(block) = self.lost.pop_front() {

@@ -17,7 +17,7 @@ pub mod nft;
 pub mod route;
 pub mod sysctl;
 #[cfg(test)]
-mod testnet;
+pub(crate) mod testnet;
 pub mod underlay;
 
 pub use error::Error;

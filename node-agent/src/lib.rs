@@ -19,6 +19,7 @@ pub mod blocks;
 pub mod bridge;
 pub mod cni;
 pub mod engine;
+mod fault;
 pub mod health;
 pub mod kernel;
 pub mod report;

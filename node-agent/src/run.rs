@@ -9,6 +9,8 @@
 //! Every task lives in one JoinSet; one that ends unasked ends the agent. SIGTERM ends them all; the kernel keeps forwarding and the peers
 //! keep the routes, because nothing is withdrawn.
 
+#[cfg(test)]
+mod cut_off;
 mod engine_task;
 mod serving;
 mod watches;
@@ -18,8 +20,8 @@ use crate::{
     addresses::{self, Addresses},
     api,
     blocks::KubeStore,
-    cni::{Records, Turns, conflist, link_name, repair, server::Server},
-    engine::{Engine, Event, Plan, Start},
+    cni::{Records, Told, Turns, conflist, link_name, repair, server::Server},
+    engine::{Change, Engine, Event, Plan, Start},
     health::{self, Gates, Heartbeats, Metrics},
     kernel::{link, route::Target, sysctl},
     report::Reporter,
@@ -32,6 +34,7 @@ use kube::Client;
 use margay_bgp::Families;
 use margay_ipam::Attachment;
 use margay_proto::{
+    crd::IPBlock,
     names,
     rpc::{
         agent::{Address, agent_server::AgentServer},
@@ -108,44 +111,17 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let client = Client::try_default()
         .await
         .context("credentials of the agent's service account")?;
-    let core = wiring.core(&ground);
-    let applied = ground.applied.clone();
-    let (refused, blocks_refused) = watch::channel(Vec::new());
-    let (address_handle, shown) = wiring.addresses(&core, &ground, &client, refused);
-    wiring.kernel(&core, ground.actuator);
-    let options = &wiring.options;
-    let (serving_task, serving) = serving::Serving::new(
-        core.plans.clone(),
-        applied.clone(),
-        serving::Files {
-            plugin: options.plugin.clone(),
-            cni_bin: options.cni_bin.clone(),
-            conflist: options.conflist.clone(),
-        },
-    );
-    wiring.tasks.spawn(serving_task.run(wiring.cancel.clone()));
-    let server = Server {
-        engine: core.events,
-        addresses: address_handle,
-        applied: applied.clone(),
-        plans: core.plans.clone(),
-        serving: serving.clone(),
-        records: ground.records,
-        metrics: wiring.metrics.clone(),
-        turns: Turns::default(),
-    };
-    wiring.socket(server, ground.damaged, core.speaker.clone(), shown);
-    let node = wiring.options.node.clone();
-    let (writer, _) = warnings::Writer::new(node, client.clone(), core.plans.clone());
-    wiring.tasks.spawn(writer.run(wiring.cancel.clone()));
+    let local = wiring.local(ground, &client);
+    let (node, events) = (wiring.options.node.clone(), &local.core.events);
+    watches::start(&mut wiring.tasks, &client, &node, events, local.blocks);
     let reporter = Reporter {
-        node: wiring.options.node.clone(),
+        node,
         client,
-        plans: core.plans,
-        applied,
-        speaker: core.speaker,
-        serving,
-        blocks_refused,
+        plans: local.core.plans,
+        applied: local.applied,
+        speaker: local.core.speaker,
+        serving: local.serving,
+        blocks_refused: local.blocks_refused,
         gate,
     };
     wiring.tasks.spawn(reporter.run(wiring.cancel.clone()));
@@ -179,6 +155,22 @@ struct Core {
     speaker: speaker::Handle,
 }
 
+/// The ends of the addresses' task.
+struct AddressEnds {
+    handle: addresses::Handle,
+    shown: watch::Receiver<Arc<Vec<Address>>>,
+    watched: mpsc::Sender<Change<IPBlock>>,
+}
+
+/// All of the agent that lives without the watches, and the ends that these and the report need.
+struct Local {
+    core: Core,
+    applied: watch::Receiver<Applied>,
+    serving: watch::Receiver<Option<String>>,
+    blocks: mpsc::Sender<Change<IPBlock>>,
+    blocks_refused: watch::Receiver<Vec<String>>,
+}
+
 /// A task that does not beat for this long makes `/healthz` fail.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -198,6 +190,52 @@ impl Wiring {
             cancel,
             metrics,
             heartbeats,
+        }
+    }
+
+    /// Starts everything but what asks the API server by itself.
+    fn local(&mut self, ground: Ground, client: &Client) -> Local {
+        let core = self.core(&ground);
+        let applied = ground.applied.clone();
+        let (refused, blocks_refused) = watch::channel(Vec::new());
+        let addresses = self.addresses(&core, &ground, client, refused);
+        self.kernel(&core, ground.actuator);
+        let (task, serving) = serving::Serving::new(
+            core.plans.clone(),
+            applied.clone(),
+            serving::Files {
+                plugin: self.options.plugin.clone(),
+                cni_bin: self.options.cni_bin.clone(),
+                conflist: self.options.conflist.clone(),
+            },
+        );
+        self.tasks.spawn(task.run(self.cancel.clone()));
+        let node = self.options.node.clone();
+        let (writer, recorder) = warnings::Writer::new(node, client.clone(), core.plans.clone());
+        self.tasks.spawn(writer.run(self.cancel.clone()));
+        let server = Server {
+            engine: core.events.clone(),
+            addresses: addresses.handle,
+            applied: applied.clone(),
+            plans: core.plans.clone(),
+            serving: serving.clone(),
+            records: ground.records,
+            metrics: self.metrics.clone(),
+            turns: Turns::default(),
+            told: Told::new(recorder),
+        };
+        self.socket(
+            server,
+            ground.damaged,
+            core.speaker.clone(),
+            addresses.shown,
+        );
+        Local {
+            core,
+            applied,
+            serving,
+            blocks: addresses.watched,
+            blocks_refused,
         }
     }
 
@@ -272,7 +310,7 @@ impl Wiring {
         ground: &Ground,
         client: &Client,
         refused: watch::Sender<Vec<String>>,
-    ) -> (addresses::Handle, watch::Receiver<Arc<Vec<Address>>>) {
+    ) -> AddressEnds {
         let (watched_blocks, watched) = mpsc::channel(256);
         let known = ground.known.as_ref();
         let (task, handle, shown) = Addresses::new(addresses::Start {
@@ -288,9 +326,11 @@ impl Wiring {
         });
         let heartbeat = self.heartbeats.register("addresses", STUCK);
         self.tasks.spawn(task.run(heartbeat, self.cancel.clone()));
-        let node = self.options.node.clone();
-        watches::start(&mut self.tasks, client, &node, &core.events, watched_blocks);
-        (handle, shown)
+        AddressEnds {
+            handle,
+            shown,
+            watched: watched_blocks,
+        }
     }
 
     fn socket(

@@ -13,6 +13,14 @@ pub enum NoAddress {
     /// The pools say no.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// The pools are full; with their numbers.
+    #[error("{refusal} ({numbers})")]
+    Exhausted {
+        /// What the pools say.
+        refusal: Refusal,
+        /// Blocks and addresses of these pools.
+        numbers: String,
+    },
     /// A block is being claimed.
     #[error("this node owns no free address and is claiming a block{0}")]
     Claiming(String),

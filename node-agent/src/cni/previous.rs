@@ -1,6 +1,6 @@
 //! CHECK's `prevResult` against what the record says.
 
-use super::server::Refusal;
+use super::refusal::Refusal;
 use margay_ipam::Attachment;
 use margay_proto::cni::NetworkConfig;
 use std::{collections::BTreeSet, net::IpAddr};

@@ -3,6 +3,7 @@
 //! The record is written before any link is made and removed after it is gone, so that an agent killed between two lines finds at its next
 //! start what it has to finish or to undo.
 
+use crate::fault;
 use margay_ipam::{Attachment, AttachmentKey};
 use margay_proto::names;
 use std::{
@@ -77,6 +78,7 @@ impl Records {
         let partial = path.with_extension("partial");
         let mut file = std::fs::File::create(&partial)?;
         file.write_all(&serde_json::to_vec(attachment)?)?;
+        fault::point("add: record written aside");
         std::fs::rename(partial, path)
     }
 

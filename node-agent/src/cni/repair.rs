@@ -2,7 +2,10 @@
 //!
 //! The kernel tells of links and addresses at once; of permanent neighbours it does not, so everything is compared now and then as well.
 
-use super::{link_name, server::Server};
+use super::{
+    link_name,
+    server::{Server, is_gone},
+};
 use crate::kernel::{
     link::{self, PodLink},
     sysctl,
@@ -26,6 +29,12 @@ pub async fn run(
     mut damaged: mpsc::Receiver<String>,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
+    // What an earlier agent left undone is finished at once, not at the second look: without a plan nobody knows the MTU of a missing link.
+    let mut plans = server.plans.clone();
+    tokio::select! {
+        () = cancel.cancelled() => return Ok(()),
+        _ = plans.wait_for(|plan| plan.mtu > 0) => {}
+    }
     let mut every_link = tokio::time::interval(EVERY_LINK);
     let mut forwarding = tokio::time::interval(FORWARDING);
     loop {
@@ -51,7 +60,7 @@ impl Server {
     async fn repair_all(&self) {
         let Ok(all) = self.records.load() else { return };
         for attachment in all {
-            if super::server::is_gone(&attachment.netns) {
+            if is_gone(&attachment.netns) {
                 self.end(&attachment).await;
             } else {
                 self.repair(&link_name(&attachment.key)).await;

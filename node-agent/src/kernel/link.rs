@@ -30,6 +30,7 @@ use super::netlink::Socket;
 use super::netlink::message::Message;
 use super::netlink::object::{Link, get_link};
 use super::netns::{Identity, Netns};
+use crate::fault;
 
 /// What a pod's link shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +165,7 @@ fn create_now(link: &PodLink) -> Result<Wire, Error> {
         remove(&mut host, &link.host_name)?;
     }
     add(&mut host, link, &netns)?;
+    fault::point("link: pair made");
     match wire::complete(&mut host, link, &netns) {
         Ok(ifindex) => Ok(made_of(link, &netns, ifindex, true)),
         Err(first) => Err(undo(&mut host, link, first)),

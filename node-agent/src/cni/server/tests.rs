@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::{blocks::KubeStore, health::Heartbeats};
+use std::path::PathBuf;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 struct Bench {
@@ -31,6 +33,8 @@ fn bench(name: &str) -> Bench {
     let (applied_sender, applied) = watch::channel(Applied::default());
     let metrics = Arc::new(Metrics::new());
     let (_, watched) = mpsc::channel(1);
+    let client = kube::Client::try_from(config).unwrap();
+    let (_, recorder) = crate::warnings::Writer::new("a".to_owned(), client.clone(), plans.clone());
     let (blocks, _) = mpsc::channel(1);
     let (task, addresses, _) = addresses::Addresses::new(addresses::Start {
         node: "a".to_owned(),
@@ -38,7 +42,7 @@ fn bench(name: &str) -> Bench {
         attachments: Vec::new(),
         plans: plans.clone(),
         watched,
-        store: KubeStore::new(kube::Client::try_from(config).unwrap()),
+        store: KubeStore::new(client),
         engine: blocks,
         metrics: metrics.clone(),
         refused: watch::channel(Vec::new()).0,
@@ -55,6 +59,7 @@ fn bench(name: &str) -> Bench {
         records: Records::open(&folder).unwrap(),
         metrics,
         turns: Turns::default(),
+        told: Told::new(recorder),
     };
     Bench {
         server,
@@ -84,7 +89,7 @@ type Verb<T> = tokio::task::JoinHandle<Result<T, Refusal>>;
 impl Bench {
     fn add(&self) -> Verb<rpc::AddReply> {
         let server = self.server.clone();
-        tokio::spawn(async move { server.attach(&request()).await })
+        tokio::spawn(async move { server.add_pod(&request()).await })
     }
 
     fn del(&self) -> Verb<()> {

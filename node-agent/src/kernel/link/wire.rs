@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use margay_proto::names::{GATEWAY_V4, GATEWAY_V6};
 
 use super::{Family, Mac, PodLink, find};
+use crate::fault;
 use crate::kernel::error::Error;
 use crate::kernel::netlink::Socket;
 use crate::kernel::netlink::message::{INET, INET6, Message};
@@ -55,11 +56,13 @@ pub(super) fn complete(host: &mut Socket, link: &PodLink, netns: &Netns) -> Resu
         )]));
     };
     host_sysctls(link)?;
+    fault::point("link: sysctls set");
     send(
         host,
         &format!("link {}", link.host_name),
         host_side(link, made.ifindex),
     )?;
+    fault::point("link: node's side made");
     netns.run(|| pod_side(link))?;
     Ok(made.ifindex)
 }
