@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use margay_lab::{Family, Lab, NodeAs, Proxy, Runtime, Spec, Tor};
+use margay_lab::{Family, Lab, NodeAs, Proxy, Report, Runtime, Spec, Tor};
 
 /// Real Kubernetes clusters in network namespaces.
 #[derive(Parser)]
@@ -51,6 +51,9 @@ enum Verb {
         /// Let pods' addresses be part of the fabric's own range.
         #[arg(long)]
         pods_in_fabric: bool,
+        /// Uplinks of each node; two lead to two ToRs, and the node's address is on its loopback.
+        #[arg(long, default_value_t = 1)]
+        uplinks: u16,
         /// More OCI archives to import on every node.
         #[arg(long, num_args = 1..)]
         image_archive: Vec<PathBuf>,
@@ -159,6 +162,7 @@ fn run(name: &str, verb: Verb) -> Result<ExitCode> {
             proxy,
             runtime,
             pods_in_fabric,
+            uplinks,
             image_archive,
         } => {
             let spec = Spec {
@@ -171,6 +175,7 @@ fn run(name: &str, verb: Verb) -> Result<ExitCode> {
                 proxy,
                 runtime,
                 pods_in_fabric,
+                uplinks,
                 image_archives: image_archive,
             };
             let lab = Lab::up(&spec)?;
@@ -210,16 +215,7 @@ fn run(name: &str, verb: Verb) -> Result<ExitCode> {
             duration,
             json,
         } => {
-            let report = Lab::open(name)?.ping(&from, to, rate, duration)?;
-            let text = match json {
-                true => serde_json::to_string(&report)?,
-                false => format!(
-                    "sent {}, lost {}, duplicated {}, largest gap {} ms",
-                    report.sent, report.lost, report.duplicated, report.largest_gap_ms
-                ),
-            };
-            print(&format!("{text}\n"))?;
-            return Ok(ExitCode::from(u8::from(report.lost > 0)));
+            return ping(Lab::open(name)?.ping(&from, to, rate, duration)?, json);
         }
         Verb::EchoServer { at, listen } => {
             let _echo = Lab::open(name)?.echo(&at, listen)?;
@@ -229,6 +225,18 @@ fn run(name: &str, verb: Verb) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn ping(report: Report, json: bool) -> Result<ExitCode> {
+    let text = match json {
+        true => serde_json::to_string(&report)?,
+        false => format!(
+            "sent {}, lost {}, duplicated {}, largest gap {} ms",
+            report.sent, report.lost, report.duplicated, report.largest_gap_ms
+        ),
+    };
+    print(&format!("{text}\n"))?;
+    Ok(ExitCode::from(u8::from(report.lost > 0)))
 }
 
 fn down(name: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::plan::{Plan, Port, namespace_prefix};
+use crate::plan::{DefaultRoute, Plan, Port, namespace_prefix};
 
 const NETNS: &str = "/run/netns";
 
@@ -95,7 +95,7 @@ fn devices(plan: &Plan) -> String {
 
 /// Everything inside one place. Addresses skip duplicate detection: they would be unusable for their first second.
 fn settings(plan: &Plan, place: &str) -> String {
-    let mut text = String::from("link set lo up\n");
+    let mut text = up("lo", &plan.loopbacks(place));
     for bridge in plan.bridges().iter().filter(|bridge| bridge.place == place) {
         text += &up(bridge.device, &bridge.addresses);
     }
@@ -111,13 +111,10 @@ fn settings(plan: &Plan, place: &str) -> String {
         }
         text += &up(&port.device, &port.addresses);
     }
-    for (_, gateway) in plan
-        .default_routes()
-        .iter()
-        .filter(|(owner, _)| owner == place)
-    {
-        for address in gateway.iter() {
-            text += &format!("route add default via {address} proto static\n");
+    let own = |route: &DefaultRoute| route.place == place;
+    for route in plan.default_routes().into_iter().filter(own) {
+        for line in route.lines() {
+            text += &format!("route add {line}\n");
         }
     }
     text
@@ -165,6 +162,21 @@ mod tests {
         assert!(text.contains("addr add 192.168.77.103/24 dev mgmt0\n"));
         assert!(text.contains("route add default via 172.31.2.1 proto static\n"));
         assert!(text.contains("route add default via fd31:2::1 proto static\n"));
+    }
+
+    #[test]
+    fn with_two_uplinks_the_node_s_address_is_on_its_loopback() {
+        let plan = Plan::new(&Spec {
+            uplinks: 2,
+            ..Spec::default()
+        });
+        let text = settings(&plan.unwrap(), "n3");
+        assert!(text.contains("addr add 172.27.2.13/32 dev lo\n"));
+        assert!(text.contains("addr add fd27:2::13/128 dev lo nodad\n"));
+        assert!(text.contains("addr add 172.31.2.27/31 dev fabric0\n"));
+        assert!(text.contains("addr add fd29:2:13::2/64 dev fabric1 nodad\n"));
+        let default = "route add default src 172.27.2.13 proto static nexthop via 172.31.2.26 nexthop via 172.29.2.26\n";
+        assert!(text.contains(default));
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Places {
             .arg(&folder)
             .arg(crate::folder::checkout())
             .arg(self.plan.family.as_str())
+            .arg(if self.plan.is_dual_homed() { "2" } else { "1" })
             .stdout(Stdio::piped())
             .stderr(File::create(self.folder.log(place, HOLDER))?);
         self.mark(&mut command);

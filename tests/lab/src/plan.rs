@@ -6,10 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, bail, ensure};
 
+mod addressing;
 mod links;
 mod spec;
 
-pub use links::{Bridge, Link, Port};
+use addressing::{
+    DEVICES, LOOPBACKS, UPLINKS, control_plane, in_rack, management, outside, point_to_point,
+    rack_address,
+};
+pub use links::{Bridge, DefaultRoute, Link, Port};
 pub use spec::{Family, NodeAs, Proxy, Runtime, Spec, Tor};
 
 /// The addresses of one interface or host, one per family of the lab.
@@ -68,22 +73,37 @@ pub struct Node {
     pub rack: u16,
     /// Addresses on the management network, where the API server is reached.
     pub mgmt: Addresses,
-    /// Addresses on the rack's subnet: the Node's InternalIPs, and the ends of its BGP session with the ToR.
+    /// The Node's InternalIPs: its addresses on the rack's subnet, or with two uplinks those on its loopback.
     pub fabric: Addresses,
+    /// Its cables to the ToRs of its rack, in order.
+    pub uplinks: Vec<Uplink>,
 }
 
-/// A rack: one subnet behind one ToR.
+/// A node's cable to a ToR, and the ends of its BGP session with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// The interface on the node.
+    pub device: &'static str,
+    /// The node's end.
+    pub node: Addresses,
+    /// The ToR's end: a gateway of the node.
+    pub tor: Addresses,
+}
+
+/// A rack as one of its ToRs sees it: with one uplink a node the only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rack {
     /// From 1. The ToR's place is `tor1`, `tor2`, …
     pub number: u16,
+    /// Which uplink of the nodes leads to this ToR, from 0.
+    pub plane: usize,
     /// The daemon that runs on the ToR.
     pub tor: Tor,
     /// The ToR's AS number.
     pub asn: u32,
     /// The AS number of the rack's nodes.
     pub node_asn: u32,
-    /// The ToR's addresses on the rack's subnet: the nodes' default gateway and BGP neighbour.
+    /// The ToR's addresses on the rack's subnet: the nodes' default gateway and BGP neighbour. With two uplinks see [`Uplink::tor`].
     pub gateway: Addresses,
     /// The ToR's end of its link to the spine.
     pub uplink: Addresses,
@@ -94,7 +114,10 @@ pub struct Rack {
 impl Rack {
     /// The place of its ToR.
     pub fn tor_place(&self) -> String {
-        format!("tor{}", self.number)
+        match self.plane {
+            0 => format!("tor{}", self.number),
+            _ => format!("tor{}b", self.number),
+        }
     }
 
     /// The value of the nodes' label [`RACK_LABEL`].
@@ -136,6 +159,8 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// In order of their numbers.
     pub racks: Vec<Rack>,
+    /// The same racks as their second ToRs see them; none with one uplink a node.
+    pub twins: Vec<Rack>,
     /// How services are programmed.
     pub proxy: Proxy,
     /// The container runtime.
@@ -171,13 +196,27 @@ impl Plan {
             !spec.tors.is_empty(),
             "no routing daemon named for the racks"
         );
+        ensure!(
+            (1..=2).contains(&spec.uplinks),
+            "a node has 1 or 2 uplinks, not {}",
+            spec.uplinks
+        );
+        ensure!(
+            spec.uplinks == 1 || spec.nodes <= MAX_NODES / 2,
+            "with 2 uplinks a lab has at most {} nodes, not {}",
+            MAX_NODES / 2,
+            spec.nodes
+        );
         let nodes = (0..spec.nodes).map(|index| node(spec, index)).collect();
-        let racks = (1..=spec.racks).map(|number| rack(spec, number)).collect();
+        let plane = |plane| (1..=spec.racks).map(move |number| rack(spec, number, plane));
+        let racks = plane(0).collect();
+        let twins = plane(1).filter(|_| spec.uplinks == 2).collect();
         Ok(Self {
             name: spec.name.clone(),
             family: spec.family,
             nodes,
             racks,
+            twins,
             proxy: spec.proxy,
             runtime: spec.runtime,
             pods_in_fabric: spec.pods_in_fabric,
@@ -194,6 +233,16 @@ impl Plan {
         self.racks.iter().find(|rack| rack.number == number)
     }
 
+    /// Every ToR.
+    pub fn tors(&self) -> impl Iterator<Item = &Rack> {
+        self.racks.iter().chain(&self.twins)
+    }
+
+    /// Whether nodes have two uplinks, and their addresses on their loopbacks.
+    pub fn is_dual_homed(&self) -> bool {
+        !self.twins.is_empty()
+    }
+
     /// The nodes of one rack.
     pub fn nodes_of(&self, rack: u16) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(move |node| node.rack == rack)
@@ -204,7 +253,7 @@ impl Plan {
         let fixed = ["mgmt", "cp", "spine", "outside"]
             .into_iter()
             .map(String::from);
-        let tors = self.racks.iter().map(Rack::tor_place);
+        let tors = self.tors().map(Rack::tor_place);
         fixed
             .chain(tors)
             .chain(self.nodes.iter().map(|node| node.name.clone()))
@@ -276,60 +325,46 @@ fn node(spec: &Spec, index: u16) -> Node {
     // Contiguous: with 3 nodes in 2 racks, n1 and n2 share rack 1.
     let rack = 1 + u16::try_from(u32::from(index) * u32::from(spec.racks) / u32::from(spec.nodes))
         .expect("less than racks");
+    let (family, host) = (spec.family, 11 + index);
+    let (fabric, uplinks) = match spec.uplinks {
+        1 => {
+            let fabric = rack_address(family, rack, host);
+            let uplink = Uplink {
+                device: DEVICES[0],
+                node: fabric,
+                tor: rack_address(family, rack, 1),
+            };
+            (fabric, vec![uplink])
+        }
+        _ => {
+            let uplinks = (0..2).map(|plane| point_to_point(family, rack, host, plane));
+            (in_rack(family, LOOPBACKS, rack, host), uplinks.collect())
+        }
+    };
     Node {
         name: format!("n{}", index + 1),
         rack,
-        mgmt: management(spec.family, 101 + index),
-        fabric: rack_address(spec.family, rack, 11 + index),
+        mgmt: management(family, 101 + index),
+        fabric,
+        uplinks,
     }
 }
 
-fn rack(spec: &Spec, number: u16) -> Rack {
+fn rack(spec: &Spec, number: u16, plane: usize) -> Rack {
+    let family = spec.family;
     Rack {
         number,
-        tor: spec.tors[usize::from(number - 1) % spec.tors.len()],
-        asn: TOR_ASN_BASE + u32::from(number),
+        plane,
+        tor: spec.tors[(usize::from(number - 1) + plane) % spec.tors.len()],
+        asn: TOR_ASN_BASE + u32::from(number) + if plane == 0 { 0 } else { 100 },
         node_asn: match spec.node_as {
             NodeAs::Rack => NODE_ASN_BASE + u32::from(number),
             NodeAs::One => NODE_ASN_BASE,
         },
-        gateway: rack_address(spec.family, number, 1),
-        uplink: uplink(spec.family, number, 2),
-        spine: uplink(spec.family, number, 1),
+        gateway: rack_address(family, number, 1),
+        uplink: in_rack(family, UPLINKS[plane], number, 2),
+        spine: in_rack(family, UPLINKS[plane], number, 1),
     }
-}
-
-/// The group of an IPv6 address that reads like the decimal number: 11 becomes `::11`.
-fn digits(number: u16) -> u16 {
-    u16::from_str_radix(&number.to_string(), 16).expect("at most four digits")
-}
-
-fn octet(number: u16) -> u8 {
-    u8::try_from(number).expect("the limits on nodes and racks keep host numbers below 256")
-}
-
-fn management(family: Family, host: u16) -> Addresses {
-    let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, digits(host));
-    Addresses::of(family, Ipv4Addr::new(192, 168, 77, octet(host)), v6)
-}
-
-fn rack_address(family: Family, rack: u16, host: u16) -> Addresses {
-    let v6 = Ipv6Addr::new(0xfd31, digits(rack), 0, 0, 0, 0, 0, digits(host));
-    Addresses::of(family, Ipv4Addr::new(172, 31, octet(rack), octet(host)), v6)
-}
-
-fn uplink(family: Family, rack: u16, host: u16) -> Addresses {
-    let v6 = Ipv6Addr::new(0xfd30, digits(rack), 0, 0, 0, 0, 0, digits(host));
-    Addresses::of(family, Ipv4Addr::new(172, 30, octet(rack), octet(host)), v6)
-}
-
-fn control_plane(family: Family, host: u16) -> Addresses {
-    uplink(family, 250, host)
-}
-
-fn outside(family: Family, host: u16) -> Addresses {
-    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, digits(host));
-    Addresses::of(family, Ipv4Addr::new(203, 0, 113, octet(host)), v6)
 }
 
 #[cfg(test)]

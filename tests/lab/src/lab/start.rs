@@ -16,7 +16,7 @@ const FRR: &str = "/usr/lib/frr";
 impl Lab {
     pub(super) fn start_routers(&self) -> Result<()> {
         self.start_bird("spine")?;
-        for rack in self.racks() {
+        for rack in self.plan().tors() {
             match rack.tor {
                 Tor::Bird => self.start_bird(&rack.tor_place())?,
                 Tor::Frr => self.start_frr(rack)?,
@@ -191,7 +191,7 @@ impl Lab {
                     line.split_whitespace().next() == Some(&name) && line.contains("Established")
                 })
             };
-            Ok(if self.racks().iter().all(up) {
+            Ok(if self.plan().tors().all(up) {
                 Seen::Holds(())
             } else {
                 Seen::NotYet(protocols.clone())

@@ -126,7 +126,7 @@ impl Lab {
             write(&format!("{}.kube-proxy.json", node.name), proxy.to_string())?;
         }
         write("spine.bird.conf", bird::spine(plan))?;
-        for rack in &plan.racks {
+        for rack in plan.tors() {
             match rack.tor {
                 Tor::Bird => write(
                     &format!("{}.bird.conf", rack.tor_place()),

@@ -1,7 +1,7 @@
 # Makes the private mounts of a place, says "ready", and holds them until killed.
-# Arguments: node|router|host, the place's own folder, the checkout, v4|v6|dual.
+# Arguments: node|router|host, the place's own folder, the checkout, v4|v6|dual, how many uplinks nodes have.
 set -eu
-kind=$1 own=$2 checkout=$3 family=$4
+kind=$1 own=$2 checkout=$3 family=$4 uplinks=$5
 
 # Copies of other namespaces' handles would keep those alive after their lab is gone.
 if [ -d /run/netns ]; then
@@ -23,6 +23,8 @@ router)
     echo 1 >/proc/sys/net/ipv4/ip_forward
     set_all conf/all/forwarding 1
     set_all fib_multipath_hash_policy 1
+    # Or a port that a test takes down would come up without its IPv6 address.
+    echo 1 >/proc/sys/net/ipv6/conf/all/keep_addr_on_down
     # No duplicate detection: BIRD would start without link-local addresses.
     echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
     mkdir -p /run/bird /run/frr
@@ -32,6 +34,12 @@ node)
     # What a fresh machine has; a new namespace would inherit the machine's.
     echo 0 >/proc/sys/net/ipv4/ip_forward
     set_all conf/all/forwarding 0
+    if [ "$uplinks" = 2 ]; then
+        # What an administrator of such nodes sets: static routes too leave an uplink without carrier, and flows spread over both.
+        set_all conf/all/ignore_routes_with_linkdown 1
+        set_all conf/default/ignore_routes_with_linkdown 1
+        set_all fib_multipath_hash_policy 1
+    fi
 
     # Everything that a DaemonSet may mount from the host is the node's own. The checkout stays visible at its
     # path even if that lies below one of these folders.

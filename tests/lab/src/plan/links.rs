@@ -1,6 +1,7 @@
 //! The cables of a lab.
 
-use super::{Addresses, Plan, control_plane, outside};
+use super::addressing::{control_plane, outside};
+use super::{Addresses, Plan};
 
 /// One end of a veth pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,41 @@ pub struct Bridge {
     pub addresses: Vec<String>,
 }
 
+/// A default route, or one for each family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// The place that has it.
+    pub place: String,
+    /// The routers that share its traffic.
+    pub gateways: Vec<Addresses>,
+    /// What the place itself sends from.
+    pub source: Option<Addresses>,
+}
+
+impl DefaultRoute {
+    /// The arguments of `ip route add`, one line for each family.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (family, first) in self.gateways[0].iter().enumerate() {
+            let source = self.source.and_then(|source| source.iter().nth(family));
+            // First: it tells `ip` the family.
+            let source = source.map_or(String::new(), |source| format!("src {source} "));
+            let ways = self
+                .gateways
+                .iter()
+                .filter_map(|all| all.iter().nth(family));
+            lines.push(match self.gateways.len() {
+                1 => format!("default {source}via {first} proto static"),
+                _ => {
+                    let ways: Vec<String> = ways.map(|way| format!("nexthop via {way}")).collect();
+                    format!("default {source}proto static {}", ways.join(" "))
+                }
+            });
+        }
+        lines
+    }
+}
+
 /// The bridge of the management network, in the place `mgmt`.
 const MGMT_BRIDGE: &str = "br0";
 /// The bridge of a rack's subnet, in its ToR.
@@ -48,7 +84,8 @@ impl Plan {
             device: MGMT_BRIDGE,
             addresses: Vec::new(),
         };
-        let racks = self.racks.iter().map(|rack| Bridge {
+        let shared = self.racks.iter().filter(|_| !self.is_dual_homed());
+        let racks = shared.map(|rack| Bridge {
             place: rack.tor_place(),
             device: RACK_BRIDGE,
             addresses: rack.gateway.with_prefixes(24, 64),
@@ -85,7 +122,7 @@ impl Plan {
                 ),
             },
         ];
-        for rack in &self.racks {
+        for rack in self.tors() {
             let tor = rack.tor_place();
             links.push(Link {
                 left: port(&tor, "spine0", rack.uplink.with_prefixes(24, 64)),
@@ -94,26 +131,49 @@ impl Plan {
         }
         for node in &self.nodes {
             links.push(self.to_management(&node.name, node.mgmt));
-            let tor = format!("tor{}", node.rack);
-            links.push(Link {
-                left: port(&node.name, "fabric0", node.fabric.with_prefixes(24, 64)),
-                right: bridge_port(&tor, &node.name, RACK_BRIDGE),
-            });
+            let tors = self.tors().filter(|rack| rack.number == node.rack);
+            for (uplink, tor) in node.uplinks.iter().zip(tors) {
+                let tor = tor.tor_place();
+                let (left, right) = if self.is_dual_homed() {
+                    let right = port(&tor, &node.name, uplink.tor.with_prefixes(31, 64));
+                    (uplink.node.with_prefixes(31, 64), right)
+                } else {
+                    let right = bridge_port(&tor, &node.name, RACK_BRIDGE);
+                    (uplink.node.with_prefixes(24, 64), right)
+                };
+                links.push(Link {
+                    left: port(&node.name, uplink.device, left),
+                    right,
+                });
+            }
         }
         links
     }
 
-    /// The places with a static default route, and where it points.
-    pub fn default_routes(&self) -> Vec<(String, Addresses)> {
+    /// The static default routes of hosts and nodes.
+    pub fn default_routes(&self) -> Vec<DefaultRoute> {
+        let host = |place: &str, gateway: Addresses| DefaultRoute {
+            place: place.to_owned(),
+            gateways: vec![gateway],
+            source: None,
+        };
         let mut routes = vec![
-            ("cp".to_owned(), control_plane(self.family, 1)),
-            ("outside".to_owned(), outside(self.family, 1)),
+            host("cp", control_plane(self.family, 1)),
+            host("outside", outside(self.family, 1)),
         ];
-        for node in &self.nodes {
-            let rack = self.rack(node.rack).expect("a node's rack exists");
-            routes.push((node.name.clone(), rack.gateway));
-        }
+        routes.extend(self.nodes.iter().map(|node| DefaultRoute {
+            place: node.name.clone(),
+            gateways: node.uplinks.iter().map(|uplink| uplink.tor).collect(),
+            source: self.is_dual_homed().then_some(node.fabric),
+        }));
         routes
+    }
+
+    /// The addresses on the loopback of a place, with prefix lengths, besides the usual ones.
+    pub fn loopbacks(&self, place: &str) -> Vec<String> {
+        let node = self.node(place).filter(|_| self.is_dual_homed());
+        node.map(|node| node.fabric.with_prefixes(32, 128))
+            .unwrap_or_default()
     }
 
     fn to_management(&self, place: &str, addresses: Addresses) -> Link {

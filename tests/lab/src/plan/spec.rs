@@ -109,6 +109,9 @@ pub struct Spec {
     pub runtime: Runtime,
     /// Whether pods' addresses are part of the fabric's own range, of which the spine announces the whole.
     pub pods_in_fabric: bool,
+    /// How many uplinks each node has, 1 or 2. With one, a rack is a subnet behind its ToR. With two, each is a link of its own to a
+    /// ToR of its own (`tor1`, `tor1b`), and the node's address is on its loopback.
+    pub uplinks: u16,
     /// OCI archives to import on every node besides the lab's own images.
     pub image_archives: Vec<PathBuf>,
 }
@@ -125,6 +128,7 @@ impl Default for Spec {
             proxy: Proxy::Nftables,
             runtime: Runtime::Containerd1,
             pods_in_fabric: false,
+            uplinks: 1,
             image_archives: Vec::new(),
         }
     }

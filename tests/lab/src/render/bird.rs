@@ -3,8 +3,6 @@
 //! Every session carries all families of the lab. On the IPv4 sessions of a dual-stack lab, IPv6 routes have the global
 //! address of the same interface as next hop (RFC 4760), not an IPv4 one (RFC 8950).
 
-use std::net::IpAddr;
-
 use crate::plan::{FABRIC, Plan, Rack, SPINE_ASN};
 
 /// Seconds; the ToRs' sessions with nodes notice a dead node by these.
@@ -16,15 +14,18 @@ pub(crate) const RESTART_TIME: u16 = 120;
 
 /// The ToR of a rack.
 pub(crate) fn tor(plan: &Plan, rack: &Rack) -> String {
-    let mut text = base(plan, &format!("10.255.0.{}", rack.number));
-    text += &template(plan, "node", rack.gateway.primary(), rack.asn, "to_nodes");
-    text += &template(plan, "fabric", rack.uplink.primary(), rack.asn, "to_fabric");
+    let mut text = base(plan, &format!("10.255.{}.{}", rack.plane, rack.number));
+    let local = format!("{} ", rack.gateway.primary());
+    let local = if plan.is_dual_homed() { "" } else { &local };
+    text += &template(plan, "node", local, rack.asn, "to_nodes");
+    let local = format!("{} ", rack.uplink.primary());
+    text += &template(plan, "fabric", &local, rack.asn, "to_fabric");
     text += &format!(
         "protocol bgp spine from fabric {{ neighbor {} as {SPINE_ASN}; }}\n",
         rack.spine.primary()
     );
     for node in plan.nodes_of(rack.number) {
-        let address = node.fabric.primary();
+        let address = node.uplinks[rack.plane].node.primary();
         text += &format!(
             "protocol bgp {} from node {{ neighbor {address} as {}; }}\n",
             node.name, rack.node_asn
@@ -53,15 +54,10 @@ pub(crate) fn spine(plan: &Plan) -> String {
             );
         }
     }
-    for rack in &plan.racks {
+    for rack in plan.tors() {
         let name = rack.tor_place();
-        text += &template(
-            plan,
-            &format!("to_{name}"),
-            rack.spine.primary(),
-            SPINE_ASN,
-            "to_fabric",
-        );
+        let local = format!("{} ", rack.spine.primary());
+        text += &template(plan, &format!("to_{name}"), &local, SPINE_ASN, "to_fabric");
         text += &format!(
             "protocol bgp {name} from to_{name} {{ neighbor {} as {}; }}\n",
             rack.uplink.primary(),
@@ -121,7 +117,8 @@ fn base(plan: &Plan, router_id: &str) -> String {
     text
 }
 
-fn template(plan: &Plan, name: &str, local: IpAddr, asn: u32, export: &str) -> String {
+/// `local` is an address and a space, or nothing where each session has its own link.
+fn template(plan: &Plan, name: &str, local: &str, asn: u32, export: &str) -> String {
     let channels: String = families(plan)
         .iter()
         .map(|family| {
@@ -132,7 +129,7 @@ fn template(plan: &Plan, name: &str, local: IpAddr, asn: u32, export: &str) -> S
         })
         .collect();
     format!(
-        "template bgp {name} {{\n  local {local} as {asn};\n  direct;\n  \
+        "template bgp {name} {{\n  local {local}as {asn};\n  direct;\n  \
          hold time {HOLD_TIME}; keepalive time {KEEPALIVE_TIME};\n  \
          graceful restart on; graceful restart time {RESTART_TIME};\n  \
          connect delay time 1; connect retry time 3; error wait time 1, 5;\n{channels}}}\n"
@@ -160,6 +157,19 @@ mod tests {
         assert!(text.contains("protocol bgp n2 from node { neighbor 172.31.1.12 as 4200000001; }"));
         assert!(!text.contains("protocol bgp n3"));
         assert!(text.contains("protocol bgp spine from fabric { neighbor 172.30.1.1 as 65000; }"));
+    }
+
+    #[test]
+    fn with_two_uplinks_each_tor_has_a_session_over_its_own_link() {
+        let plan = Plan::new(&Spec {
+            uplinks: 2,
+            ..Spec::default()
+        });
+        let plan = plan.unwrap();
+        let text = tor(&plan, &plan.twins[1]);
+        assert!(text.contains("  local as 65202;"));
+        assert!(text.contains("protocol bgp n3 from node { neighbor 172.29.2.27 as 4200000002; }"));
+        assert!(spine(&plan).contains("neighbor 172.28.2.2 as 65202"));
     }
 
     #[test]

@@ -15,21 +15,23 @@ pub(crate) fn zebra(rack: &Rack) -> String {
 pub(crate) fn bgpd(plan: &Plan, rack: &Rack) -> String {
     let timers = format!("timers {KEEPALIVE_TIME} {HOLD_TIME}");
     let mut text = format!(
-        "frr defaults datacenter\nhostname tor{number}\nlog stdout\n!\n\
-         router bgp {asn}\n bgp router-id 10.255.0.{number}\n no bgp default ipv4-unicast\n \
+        "frr defaults datacenter\nhostname {place}\nlog stdout\n!\n\
+         router bgp {asn}\n bgp router-id 10.255.{plane}.{number}\n no bgp default ipv4-unicast\n \
          no bgp ebgp-requires-policy\n bgp bestpath as-path multipath-relax\n bgp graceful-restart\n \
          bgp graceful-restart restart-time {RESTART_TIME}\n \
          neighbor nodes peer-group\n neighbor nodes remote-as {node_asn}\n neighbor nodes {timers}\n \
          neighbor nodes timers connect 3\n neighbor nodes advertisement-interval 0\n \
          neighbor {spine} remote-as {SPINE_ASN}\n neighbor {spine} description spine\n neighbor {spine} {timers}\n \
          neighbor {spine} timers connect 3\n neighbor {spine} advertisement-interval 0\n",
+        place = rack.tor_place(),
+        plane = rack.plane,
         number = rack.number,
         asn = rack.asn,
         node_asn = rack.node_asn,
         spine = rack.spine.primary(),
     );
     for node in plan.nodes_of(rack.number) {
-        let address = node.fabric.primary();
+        let address = node.uplinks[rack.plane].node.primary();
         text += &format!(
             " neighbor {address} peer-group nodes\n neighbor {address} description {}\n",
             node.name
@@ -61,18 +63,27 @@ struct Family {
 
 fn families(plan: &Plan, rack: &Rack) -> Vec<Family> {
     let number = rack.number;
+    let networks = [["31", "30"], ["29", "28"]][rack.plane];
+    // With links of their own, the subnets of all of them.
+    let longer = |length| match plan.is_dual_homed() {
+        true => format!(" le {length}"),
+        false => String::new(),
+    };
     plan.choose(
         Family {
             name: "ipv4",
             command: "ip",
             default: "0.0.0.0/0",
-            own: ["31", "30"].map(|second| format!("172.{second}.{number}.0/24")),
+            own: networks.map(|second| format!("172.{second}.{number}.0/24{}", longer(32))),
         },
         Family {
             name: "ipv6",
             command: "ipv6",
             default: "::/0",
-            own: ["31", "30"].map(|first| format!("fd{first}:{number}::/64")),
+            own: networks.map(|first| match plan.is_dual_homed() {
+                true => format!("fd{first}:{number}::/32{}", longer(128)),
+                false => format!("fd{first}:{number}::/64"),
+            }),
         },
     )
 }
