@@ -8,10 +8,12 @@
 )]
 
 mod access;
+mod add_stress;
 mod agent_absent;
 mod churn;
 mod cluster;
 mod connectivity;
+mod faults_add;
 mod heal;
 mod http;
 mod install;
@@ -23,6 +25,7 @@ mod probe;
 mod report;
 mod rest;
 mod routing;
+mod runtime;
 mod services;
 mod shapes;
 
@@ -113,6 +116,16 @@ const SCENARIOS: &[Scenario] = &[
         agent_absent::prove,
     ),
     (
+        "faults-add",
+        "ADD before the watch, DEL late, twice or never, the agent killed under both, sandboxes killed, static pods",
+        faults_add::prove,
+    ),
+    (
+        "add-stress",
+        "200 ADDs at once exhaust a tiny pool: no address twice, an event that says so, recovery",
+        add_stress::prove,
+    ),
+    (
         "churn",
         "50 pods made and deleted leave everything as before",
         churn::prove,
@@ -142,7 +155,7 @@ fn demo(report: &mut Report) -> Result<()> {
     let cluster = Cluster::up("margay", report)?;
     prove(
         &cluster,
-        |name| !["heal", "churn", "agent-absent"].contains(&name),
+        |name| !["heal", "churn", "agent-absent", "faults-add", "add-stress"].contains(&name),
         report,
     );
     println!("{}", cluster::WHAT_TO_TRY);

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::Lab;
 use crate::plan::{RACK_LABEL, Rack, Tor};
 use crate::render::cluster;
+use crate::render::node::STATIC_PODS;
 use crate::wait::{Seen, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -140,6 +141,7 @@ impl Lab {
                 format!("--node-ip={}", node.fabric.joined()),
                 format!("--node-labels={RACK_LABEL}={}", rack.label()),
             ];
+            self.exec(name, &["mkdir", "-p", STATIC_PODS])?;
             self.start_binary(name, "kubelet", kubelet)?;
             let config = self
                 .places

@@ -9,6 +9,9 @@ use crate::plan::{Node, Plan, Runtime};
 /// The image of pods' sandboxes.
 const PAUSE_IMAGE: &str = "lab.local/pause:1";
 
+/// Where the kubelet looks for pods that no API server gave it.
+pub(crate) const STATIC_PODS: &str = "/etc/kubernetes/manifests";
+
 /// containerd's configuration.
 pub(crate) fn containerd(runtime: Runtime) -> String {
     match runtime {
@@ -88,6 +91,7 @@ pub(crate) fn kubelet(plan: &Plan, node: &Node, pki: &Path) -> Value {
         "localStorageCapacityIsolation": false,
         "makeIPTablesUtilChains": false,
         "podLogsDir": "/var/log/pods",
+        "staticPodPath": STATIC_PODS,
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "syncFrequency": "5s",
         "nodeStatusUpdateFrequency": "5s",
