@@ -39,7 +39,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Published writes of allocations are this far apart at least, so that a burst of pods is one write a block.
+/// Published writes of a block's allocations are this far apart at least, so that a burst of pods is one write a block.
 const PUBLISH_EVERY: Duration = Duration::from_secs(2);
 
 /// What the task starts from and works with.
@@ -78,13 +78,15 @@ pub struct Addresses {
     pools_listed: bool,
     waiting: VecDeque<(Box<Attachment>, Answer)>,
     dirty: BTreeSet<IpNetwork>,
+    /// Dirty blocks whose turn it is: one after the other, and each once in a while.
+    publishing: BTreeSet<IpNetwork>,
     lost: VecDeque<Block>,
     /// Its deletion was asked for and not answered: it may be another node's by now, so nothing is handed out until that is known.
     doubtful: Option<IpNetwork>,
     objects: Objects,
     /// After an error of the API server.
     not_before: Instant,
-    /// After a publication.
+    /// After the last blocks' turn began.
     publish_after: Instant,
     last_error: String,
     /// By job, the refusal that it met last; it goes when the same kind of job succeeds.
@@ -124,6 +126,7 @@ impl Addresses {
             pools_listed: false,
             waiting: VecDeque::new(),
             dirty: BTreeSet::new(),
+            publishing: BTreeSet::new(),
             lost: VecDeque::new(),
             doubtful: None,
             objects: Objects::default(),
@@ -340,10 +343,11 @@ impl Addresses {
         {
             return Some(Job::Release(block.cidr));
         }
-        if Instant::now() < self.publish_after {
-            return None;
+        if self.publishing.is_empty() && Instant::now() >= self.publish_after {
+            self.publishing = std::mem::take(&mut self.dirty);
+            self.publish_after = Instant::now() + PUBLISH_EVERY;
         }
-        let cidr = self.dirty.pop_first()?;
+        let cidr = self.publishing.pop_first()?;
         Some(Job::Publish(cidr, self.allocator.published(cidr)))
     }
 
@@ -378,6 +382,8 @@ impl Addresses {
                 tracing::info!(block = %cidr, "released an idle block");
                 self.doubtful = None;
                 self.objects.give_back(cidr);
+                self.dirty.remove(&cidr);
+                self.publishing.remove(&cidr);
                 self.allocator.remove_block(cidr);
             }
             Done::Released(Err(error), cidr) => {
@@ -390,12 +396,11 @@ impl Addresses {
                     self.allocator.cancel_release(cidr);
                 }
             }
-            Done::Published(Ok(true), _) => self.publish_after = Instant::now() + PUBLISH_EVERY,
+            Done::Published(Ok(true), _) => {}
             Done::Published(Ok(false), cidr) => {
                 tracing::warn!(block = %cidr, "this IPBlock belongs to another node now")
             }
             Done::Published(Err(_), cidr) => {
-                self.publish_after = Instant::now() + PUBLISH_EVERY;
                 self.dirty.insert(cidr);
             }
         }
