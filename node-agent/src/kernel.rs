@@ -5,8 +5,10 @@
 //!     │
 //!     └──────► route (sink) ◄── RouteSet        link: pod wires     sysctl: forwarding
 //!                └─ nexthop (which objects)     netns: their homes  nft: the one table
+//!                                               conntrack: flows of an address that changed hands
 //! ```
 
+pub mod conntrack;
 mod error;
 pub mod events;
 pub mod link;

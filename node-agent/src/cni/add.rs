@@ -9,6 +9,7 @@ use crate::{
     engine::{Event, PodIdentity},
     fault,
     kernel::{
+        conntrack,
         link::{self, Wire},
         netns,
     },
@@ -78,9 +79,16 @@ impl Server {
             Refusal::Io(format!("attachment record in {}: {e}", names::ATTACHMENTS))
         })?;
         fault::point("add: recorded");
-        let wire = link::create(&self.pod_link(attachment))
-            .await
-            .map_err(|e| Refusal::Io(e.to_string()))?;
+        let pod_link = self.pod_link(attachment);
+        // No route leads to the addresses yet, so none of what is forgotten comes back before the rules are there.
+        let (wire, forgotten) = tokio::join!(
+            link::create(&pod_link),
+            conntrack::forget(attachment.addresses.clone())
+        );
+        let wire = wire.map_err(|e| Refusal::Io(e.to_string()))?;
+        forgotten.map_err(|e| {
+            Refusal::NotProgrammed(format!("flows of the addresses' last owner remain: {e}"))
+        })?;
         fault::point("add: link made");
         let (reply, generation) = oneshot::channel();
         self.tell(Event::Attach(Box::new(attachment.clone()), reply))

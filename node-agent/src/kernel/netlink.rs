@@ -60,11 +60,16 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub(crate) fn open() -> Result<Self, Error> {
-        Self::try_open().map_err(|e| Error::io("rtnetlink socket", e))
+        Self::open_on(NETLINK_ROUTE)
     }
 
-    fn try_open() -> io::Result<Self> {
-        let mut inner = RawSocket::new(NETLINK_ROUTE)?;
+    /// The same on another netlink protocol, whose messages have a fixed struct of their own.
+    pub(crate) fn open_on(protocol: isize) -> Result<Self, Error> {
+        Self::try_open(protocol).map_err(|e| Error::io("netlink socket", e))
+    }
+
+    fn try_open(protocol: isize) -> io::Result<Self> {
+        let mut inner = RawSocket::new(protocol)?;
         let address = inner.bind_auto()?;
         inner.connect(&SocketAddr::new(0, 0))?;
         inner.set_cap_ack(true)?;

@@ -22,7 +22,7 @@
 //! | 78 | Services | `flows`: backends and clients | DNAT itself: lab `services` |
 //! | 79 | hairpin | `flows` | kernel, `nft/tests/packets`; through kube-proxy: lab `services` |
 //! | 80 | replies, RELATED, invalid, echo | `flows` | fragments, ICMP errors: kernel, `nft/tests/packets` of the agent |
-//! | 83 | reuse of addresses | `addresses` | flows of the old owner: not yet |
+//! | 83 | reuse of addresses | `addresses` | flows of the old owner: `kernel::conntrack` of the agent |
 //! | 84 | deleted pods | `addresses` | lab `churn` |
 //! | 85 | dual stack, neighbour discovery | `addresses`, `blocks`, `nodes` | lab: every check in both families |
 //! | 90 | objects that cannot be obeyed | `unreadable` | events: lab `netpol` |
