@@ -3,6 +3,7 @@
 
 mod layout;
 mod oracle;
+mod packets;
 mod words;
 
 use std::net::Ipv4Addr;
