@@ -13,6 +13,7 @@ mod agent_absent;
 mod churn;
 mod cluster;
 mod connectivity;
+mod dns;
 mod faults_add;
 mod heal;
 mod http;
@@ -28,6 +29,7 @@ mod routing;
 mod runtime;
 mod services;
 mod shapes;
+mod sockets;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -82,8 +84,13 @@ const SCENARIOS: &[Scenario] = &[
     ),
     (
         "services",
-        "ClusterIP, and DNS by CoreDNS pods",
+        "ClusterIP, hairpin, NodePort, and DNS by CoreDNS pods",
         services::prove,
+    ),
+    (
+        "services-whole",
+        "all kinds of Services and host ports, what policy sees of them, DNS under load, backends that go",
+        services::whole,
     ),
     (
         "policy",
@@ -155,7 +162,17 @@ fn demo(report: &mut Report) -> Result<()> {
     let cluster = Cluster::up("margay", report)?;
     prove(
         &cluster,
-        |name| !["heal", "churn", "agent-absent", "faults-add", "add-stress"].contains(&name),
+        |name| {
+            ![
+                "services-whole",
+                "heal",
+                "churn",
+                "agent-absent",
+                "faults-add",
+                "add-stress",
+            ]
+            .contains(&name)
+        },
         report,
     );
     println!("{}", cluster::WHAT_TO_TRY);
