@@ -121,12 +121,15 @@ impl Lab {
             .with_context(|| format!("kubectl {}", arguments.join(" ")))
     }
 
-    /// kubectl as it runs in the control plane's place.
+    /// kubectl as it runs in the control plane's place, in the caller's working folder.
     ///
     /// # Errors
     /// If the lab is not up.
     pub fn kubectl_command(&self, arguments: &[&str]) -> Result<Command> {
-        self.command("cp", &[&["kubectl"], arguments].concat())
+        // Entering the place's mounts leaves a process in `/`, where a relative path would mean another file.
+        let here = std::env::current_dir().context("the working folder")?;
+        let folder = format!("--chdir={}", here.display());
+        self.command("cp", &[&["env", &folder, "kubectl"], arguments].concat())
     }
 
     /// Runs a command in a pod's first container (`kubectl exec`).
