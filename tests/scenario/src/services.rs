@@ -1,6 +1,6 @@
 //! Services: kube-proxy, CoreDNS and portmap do the work, Margay must not stand in the way, and policy must see what is behind.
 //!
-//! [`prove`] is the demo's short part on any lab; [`whole`] is everything, on a dual-stack lab of three nodes. No check knows which mode kube-proxy runs in.
+//! [`prove`] is the demo's short part on any lab; [`whole`] is everything, on a dual-stack lab whose n3 is in another rack than n1. No check knows which mode kube-proxy runs in.
 
 mod choice;
 mod load;

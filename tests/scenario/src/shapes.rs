@@ -32,6 +32,20 @@ const DEMO: &[Scenario] = &[
     ("kill", "an agent killed loses nothing", kill::prove),
 ];
 
+/// The demo's, and all that another mode of kube-proxy can change.
+const PROXY: &[Scenario] = &[
+    ("connectivity", "who reaches whom", connectivity::prove),
+    ("routing", "routers and kernels", routing::prove),
+    ("services", "ClusterIP and names", services::prove),
+    (
+        "services-whole",
+        "all kinds of Services and host ports",
+        services::whole,
+    ),
+    ("policy", "what policies cut and open", policy::prove),
+    ("kill", "an agent killed loses nothing", kill::prove),
+];
+
 /// What another way to peer can change.
 const ROUTES: &[Scenario] = &[
     ("connectivity", "who reaches whom", connectivity::prove),
@@ -77,7 +91,7 @@ const SHAPES: &[Shape] = &[
         },
         peering: Peering::Racks,
         proof: proof::five,
-        checks: DEMO,
+        checks: PROXY,
     },
     Shape {
         name: "shape-one-as",

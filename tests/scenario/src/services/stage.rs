@@ -71,7 +71,7 @@ impl<'a> Stage<'a> {
     /// Sets it up.
     pub(super) fn set(cluster: &'a Cluster) -> Result<Self> {
         let lab = &cluster.lab;
-        lab.apply(&objects(cluster))?;
+        lab.apply(&objects())?;
         let pods = wait_until("the pods x1 and x3", Duration::from_secs(60), || ready(lab))?;
         let mut stage = Self {
             cluster,
@@ -252,14 +252,13 @@ fn clients(
     all.into_iter().map(client).collect()
 }
 
-/// x1 on n1 and x3 on the last node. Each serves HTTP on 8080 (`web`) and 9090, UDP on 8081.
-fn objects(cluster: &Cluster) -> String {
+/// x1 on n1 and x3 on n3, which is in another rack. Each serves HTTP on 8080 (`web`) and 9090, UDP on 8081.
+fn objects() -> String {
     let mut yaml = format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}, labels: {{team: services}}}}\n"
     );
-    let last = cluster.app("c").node.as_str();
     let host_port = format!("hostPort: {HOST_PORT}, ");
-    for (name, node, host_port) in [("x1", "n1", host_port.as_str()), ("x3", last, "")] {
+    for (name, node, host_port) in [("x1", "n1", host_port.as_str()), ("x3", "n3", "")] {
         // Writing to a String does not fail.
         let _ = write!(
             yaml,
