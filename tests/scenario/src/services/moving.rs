@@ -5,19 +5,20 @@
 
 use super::stage::{NAMESPACE, Stage, To};
 use crate::{cluster::family, report::Report};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use margay_lab::{Echo, Pinging, Seen, wait_until};
 use std::{net::SocketAddr, time::Duration};
 
 const RATE: u32 = 200;
+/// Flows that are tried for one to a certain backend of two.
+const ATTEMPTS: usize = 20;
 const SERVICE: To = To::Service("both", 7);
 const TARGET_PORT: u16 = 7777;
 const PODS: [&str; 2] = ["x1", "x3"];
 
 pub(super) fn prove(stage: &Stage<'_>, report: &mut Report) {
     report.check("UDP flows whose backend is no endpoint any more", || {
-        let flows = Flows::start(stage)?;
-        let from = flows.held_by(0)?;
+        let (flows, from) = Flows::start(stage)?;
         let relabel = |label| {
             stage
                 .lab()
@@ -30,8 +31,7 @@ pub(super) fn prove(stage: &Stage<'_>, report: &mut Report) {
         flows.stop(from)
     });
     report.check("UDP flows whose backend is deleted", || {
-        let flows = Flows::start(stage)?;
-        let from = flows.held_by(0)?;
+        let (flows, from) = Flows::start(stage)?;
         let delete = [
             "delete",
             "pod",
@@ -48,47 +48,65 @@ pub(super) fn prove(stage: &Stage<'_>, report: &mut Report) {
     });
 }
 
-/// One flow of each family from pod b, and the backends that may answer.
+/// One flow of each family from pod b.
 struct Flows(Vec<Flow>);
 
+/// A flow, the backends that may answer it, and the one that does.
 struct Flow {
     v4: bool,
     pinging: Pinging,
     echoes: Vec<(&'static str, Echo)>,
+    held_by: &'static str,
+}
+
+impl Flow {
+    /// Starts flows until one is `wanted`'s: kube-proxy chooses at random.
+    fn start(stage: &Stage<'_>, v4: bool, wanted: Option<&str>) -> Result<Self> {
+        let lab = stage.lab();
+        let mut echoes = Vec::new();
+        for pod in PODS {
+            let listen = SocketAddr::new(stage.address(pod, v4)?, TARGET_PORT);
+            let place = format!("pod:{NAMESPACE}/{pod}");
+            echoes.push((pod, lab.echo(&place, listen)?));
+        }
+        let place = stage.cluster.app("b").place();
+        for _ in 0..ATTEMPTS {
+            let before: Vec<u64> = echoes.iter().map(|(_, echo)| echo.answered()).collect();
+            let pinging = lab.start_ping(&place, stage.resolve(SERVICE, v4)?, RATE)?;
+            let held_by = wait_until("a backend answers", Duration::from_secs(5), || {
+                let mut all = echoes.iter().zip(&before);
+                let found = all.find(|((_, echo), before)| echo.answered() > **before + 20);
+                Ok(found.map_or_else(
+                    || Seen::NotYet("none".to_owned()),
+                    |((pod, _), _)| Seen::Holds(*pod),
+                ))
+            })?;
+            if wanted.is_none_or(|pod| pod == held_by) {
+                return Ok(Self {
+                    v4,
+                    pinging,
+                    echoes,
+                    held_by,
+                });
+            }
+            pinging.stop()?;
+        }
+        bail!("none of {ATTEMPTS} flows went to {wanted:?}")
+    }
 }
 
 impl Flows {
-    fn start(stage: &Stage<'_>) -> Result<Self> {
-        let lab = stage.lab();
+    /// Starts them, all to the same backend, and names it.
+    fn start(stage: &Stage<'_>) -> Result<(Self, &'static str)> {
         let mut flows = Vec::new();
+        let mut held = None;
         for v4 in stage.families() {
-            let mut echoes = Vec::new();
-            for pod in PODS {
-                let listen = SocketAddr::new(stage.address(pod, v4)?, TARGET_PORT);
-                let place = format!("pod:{NAMESPACE}/{pod}");
-                echoes.push((pod, lab.echo(&place, listen)?));
-            }
-            let place = stage.cluster.app("b").place();
-            let pinging = lab.start_ping(&place, stage.resolve(SERVICE, v4)?, RATE)?;
-            flows.push(Flow {
-                v4,
-                pinging,
-                echoes,
-            });
+            let flow = Flow::start(stage, v4, held)?;
+            held = Some(flow.held_by);
+            flows.push(flow);
         }
-        Ok(Self(flows))
-    }
-
-    /// The backend that answers a flow.
-    fn held_by(&self, flow: usize) -> Result<&'static str> {
-        wait_until("a backend answers", Duration::from_secs(5), || {
-            let flow = &self.0[flow];
-            let found = flow.echoes.iter().find(|(_, echo)| echo.answered() > 20);
-            Ok(found.map_or_else(
-                || Seen::NotYet("none".to_owned()),
-                |(pod, _)| Seen::Holds(*pod),
-            ))
-        })
+        let held = held.context("the lab has no family")?;
+        Ok((Self(flows), held))
     }
 
     /// Every flow that `from` answered is answered by another: 100 times after this was asked, and by `from` not once in that time.
