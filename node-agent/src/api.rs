@@ -17,8 +17,8 @@ use anyhow::Context as _;
 use margay_bgp::{RouteFilter, View};
 use margay_proto::rpc::agent::agent_server::Agent;
 use margay_proto::rpc::agent::{
-    Address, AddressesReply, AddressesRequest, PeersReply, PeersRequest, RoutesReply,
-    RoutesRequest, VersionReply, VersionRequest,
+    Address, AddressesReply, AddressesRequest, DoctorReply, DoctorRequest, PeersReply,
+    PeersRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest,
 };
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -27,6 +27,7 @@ use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
+use crate::doctor::Doctor;
 use crate::speaker::{Gone, Handle};
 
 /// Live state of the node, for `margayctl`.
@@ -35,19 +36,17 @@ pub struct AgentService {
     node: String,
     speaker: Handle,
     addresses: watch::Receiver<Arc<Vec<Address>>>,
+    doctor: Doctor,
 }
 
 impl AgentService {
-    /// Answers for the node named `node`.
-    pub fn new(
-        node: String,
-        speaker: Handle,
-        addresses: watch::Receiver<Arc<Vec<Address>>>,
-    ) -> Self {
+    /// Answers for the node that `doctor` looks at.
+    pub fn new(addresses: watch::Receiver<Arc<Vec<Address>>>, doctor: Doctor) -> Self {
         Self {
-            node,
-            speaker,
+            node: doctor.node.clone(),
+            speaker: doctor.speaker.clone(),
             addresses,
+            doctor,
         }
     }
 }
@@ -137,6 +136,11 @@ impl Agent for AgentService {
             node: self.node.clone(),
             addresses,
         }))
+    }
+
+    async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<DoctorReply>, Status> {
+        let reply = self.doctor.examine().await.map_err(Status::internal)?;
+        Ok(Response::new(reply))
     }
 }
 

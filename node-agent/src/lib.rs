@@ -18,6 +18,7 @@ pub mod api;
 pub mod blocks;
 pub mod bridge;
 pub mod cni;
+pub mod doctor;
 pub mod engine;
 mod fault;
 pub mod health;

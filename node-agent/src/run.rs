@@ -21,6 +21,7 @@ use crate::{
     api,
     blocks::KubeStore,
     cni::{Records, Told, Turns, conflist, link_name, repair, server::Server},
+    doctor::Doctor,
     engine::{Change, Engine, Event, Plan, Start},
     health::{self, Gates, Heartbeats, Metrics},
     kernel::{link, route::Target, sysctl},
@@ -224,12 +225,15 @@ impl Wiring {
             turns: Turns::default(),
             told: Told::new(recorder),
         };
-        self.socket(
-            server,
-            ground.damaged,
-            core.speaker.clone(),
-            addresses.shown,
-        );
+        let doctor = Doctor {
+            node: self.options.node.clone(),
+            plans: core.plans.clone(),
+            speaker: core.speaker.clone(),
+            serving: serving.clone(),
+            plugin: self.options.cni_bin.join(names::CNI_NAME),
+            conflist: self.options.conflist.clone(),
+        };
+        self.socket(server, ground.damaged, addresses.shown, doctor);
         Local {
             core,
             applied,
@@ -337,12 +341,12 @@ impl Wiring {
         &mut self,
         server: Server,
         damaged: mpsc::Receiver<String>,
-        speaker: speaker::Handle,
         shown: watch::Receiver<Arc<Vec<Address>>>,
+        doctor: Doctor,
     ) {
         self.tasks
             .spawn(repair::run(server.clone(), damaged, self.cancel.clone()));
-        let service = api::AgentService::new(self.options.node.clone(), speaker, shown);
+        let service = api::AgentService::new(shown, doctor);
         let routes = tonic::service::Routes::new(AgentServer::new(service))
             .add_service(CniServer::new(server));
         let cancel = self.cancel.clone();

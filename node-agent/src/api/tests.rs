@@ -46,7 +46,15 @@ fn start(path: PathBuf, cancel: &CancellationToken) -> tokio::task::JoinHandle<a
         ..Address::default()
     };
     let (_, addresses) = watch::channel(Arc::new(vec![address]));
-    let service = AgentService::new("n1".to_owned(), handle, addresses);
+    let doctor = Doctor {
+        node: "n1".to_owned(),
+        plans: watch::channel(Arc::default()).1,
+        speaker: handle,
+        serving: watch::channel(None).1,
+        plugin: path.clone(),
+        conflist: "/nowhere/10-margay.conflist".into(),
+    };
+    let service = AgentService::new(addresses, doctor);
     let cancel = cancel.clone();
     tokio::spawn(async move { serve(&path, Routes::new(AgentServer::new(service)), cancel).await })
 }

@@ -25,6 +25,7 @@
 mod encode;
 mod error;
 mod expression;
+mod foreign;
 mod key;
 mod message;
 mod read;
@@ -38,6 +39,7 @@ use margay_policy::table::TABLE;
 use margay_policy::{Batch, Observed, Table, diff_observed};
 
 pub use self::error::{Error, Refusal, Subject};
+pub use self::foreign::{ForeignDrop, foreign_drops};
 pub use self::watch::Watch;
 
 use self::encode::{TABLE_OWNER, TABLE_PERSIST, TableFlags};

@@ -7,7 +7,7 @@ use super::error::Subject;
 /// `NFNL_SUBSYS_NFTABLES` in the upper half of a message's type.
 pub(super) const SUBSYSTEM: u16 = 10;
 /// `NFPROTO_INET`: the family of our table.
-const INET: u8 = 1;
+pub(super) const INET: u8 = 1;
 /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`.
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -65,8 +65,26 @@ pub(super) fn request(
     sequence: u32,
     body: impl FnOnce(&mut Attributes<'_>),
 ) -> Vec<u8> {
+    request_of(INET, kind, flags, sequence, body)
+}
+
+/// The same for a family; 0 is all of them.
+pub(super) fn request_of(
+    family: u8,
+    kind: Kind,
+    flags: u16,
+    sequence: u32,
+    body: impl FnOnce(&mut Attributes<'_>),
+) -> Vec<u8> {
     let mut bytes = Vec::new();
-    put_message(&mut bytes, kind.number(), flags, sequence, (INET, 0), body);
+    put_message(
+        &mut bytes,
+        kind.number(),
+        flags,
+        sequence,
+        (family, 0),
+        body,
+    );
     bytes
 }
 

@@ -12,7 +12,9 @@ use rtnetlink::sys::{Socket as RawSocket, SocketAddr, protocols::NETLINK_NETFILT
 
 use super::error::{Refusal, Subject};
 use super::key;
-use super::message::{Attributes as Writer, DUMP, FAMILY_HEADER, Finished, HEADER, Kind, request};
+use super::message::{
+    Attributes as Writer, DUMP, FAMILY_HEADER, Finished, HEADER, INET, Kind, request, request_of,
+};
 use crate::kernel::netlink::message::{Attributes, text, u16_at, u32_at};
 
 const NLMSG_ERROR: u16 = 2;
@@ -137,8 +139,19 @@ impl Socket {
         body: impl Fn(&mut Writer<'_>),
         decode: impl Fn(Attributes<'_>) -> Option<T>,
     ) -> io::Result<Option<Vec<T>>> {
+        self.dump_of(INET, kind, body, decode)
+    }
+
+    /// The same for another family than our table's.
+    pub(super) fn dump_of<T>(
+        &mut self,
+        family: u8,
+        kind: Kind,
+        body: impl Fn(&mut Writer<'_>),
+        decode: impl Fn(Attributes<'_>) -> Option<T>,
+    ) -> io::Result<Option<Vec<T>>> {
         for _ in 0..DUMP_ATTEMPTS {
-            match self.try_dump(kind, &body, &decode)? {
+            match self.try_dump((family, kind), &body, &decode)? {
                 Dump::Whole(found) => return Ok(Some(found)),
                 Dump::Missing => return Ok(None),
                 Dump::Interrupted => {}
@@ -151,12 +164,12 @@ impl Socket {
 
     fn try_dump<T>(
         &mut self,
-        kind: Kind,
+        (family, kind): (u8, Kind),
         body: &impl Fn(&mut Writer<'_>),
         decode: &impl Fn(Attributes<'_>) -> Option<T>,
     ) -> io::Result<Dump<T>> {
         let sequence = self.next_sequence();
-        self.send(&request(kind, DUMP, sequence, body))?;
+        self.send(&request_of(family, kind, DUMP, sequence, body))?;
         let (mut found, mut interrupted) = (Vec::new(), false);
         loop {
             // The rest of a dump is made when the socket has room for it, still inside our system calls.

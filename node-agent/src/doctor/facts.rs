@@ -1,0 +1,80 @@
+//! What is looked at, and looking.
+
+use super::Doctor;
+use crate::kernel::{
+    nft::{ForeignDrop, foreign_drops},
+    survey::{Survey, survey},
+};
+use crate::speaker::Session;
+use std::{collections::BTreeMap, fs, net::IpAddr};
+
+/// Everything that the checks decide on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    /// The node's BGP addresses.
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) kernel: Survey,
+    pub(super) foreign: Vec<ForeignDrop>,
+    /// By path below /proc/sys; what the kernel does not have is not in it.
+    pub(super) sysctls: BTreeMap<String, String>,
+    /// `uname -r`.
+    pub(super) release: String,
+    /// Why nobody can connect to the BGP port.
+    pub(super) listener: Option<String>,
+    pub(super) sessions: Vec<Session>,
+    /// Why ADD is not served.
+    pub(super) not_serving: Option<String>,
+    /// Files that the runtime needs and that are not there.
+    pub(super) missing_files: Vec<String>,
+}
+
+const SYSCTLS: [&str; 9] = [
+    "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv4/conf/all/rp_filter",
+    "net/ipv4/fib_multipath_hash_policy",
+    "net/ipv6/fib_multipath_hash_policy",
+    "net/netfilter/nf_conntrack_count",
+    "net/netfilter/nf_conntrack_max",
+    "net/ipv4/neigh/default/gc_thresh3",
+    "net/ipv6/neigh/default/gc_thresh3",
+];
+
+/// Looks. Blocks for some milliseconds.
+pub(super) fn gather(doctor: &Doctor) -> Result<Facts, String> {
+    let kernel = survey().map_err(|error| error.to_string())?;
+    let foreign = foreign_drops().map_err(|error| error.to_string())?;
+    let uplinks = kernel.links.iter().filter(|link| link.is_uplink());
+    let filters = uplinks.map(|link| format!("net/ipv4/conf/{}/rp_filter", link.name));
+    let keys: Vec<String> = SYSCTLS
+        .map(str::to_owned)
+        .into_iter()
+        .chain(filters)
+        .collect();
+    let plan = doctor.plans.borrow().clone();
+    let identity = plan.identity.as_ref();
+    let files = [&doctor.plugin, &doctor.conflist];
+    Ok(Facts {
+        addresses: identity.map(|i| i.addresses()).unwrap_or_default(),
+        foreign,
+        sysctls: keys
+            .into_iter()
+            .filter_map(|key| Some((key.clone(), read(&key)?)))
+            .collect(),
+        release: read("kernel/osrelease").unwrap_or_default(),
+        listener: doctor.speaker.listener.borrow().clone(),
+        sessions: doctor.speaker.sessions.borrow().to_vec(),
+        not_serving: doctor.serving.borrow().clone(),
+        missing_files: files
+            .into_iter()
+            .filter(|path| !path.exists())
+            .map(|path| path.display().to_string())
+            .collect(),
+        kernel,
+    })
+}
+
+fn read(key: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/sys/{key}")).ok()?;
+    Some(text.trim().to_owned())
+}
