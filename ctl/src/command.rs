@@ -2,6 +2,7 @@
 
 mod bgp;
 mod completion;
+mod doctor;
 mod ipam;
 mod pool;
 mod version;
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
   margayctl pool create pods --cidr 10.244.0.0/16   # addresses for pods
   margayctl ipam show                               # how many are left
   margayctl bgp peers                               # sessions of every node
+  margayctl doctor                                  # what is wrong, and what to do
   margayctl bgp routes 10.244.0.7 --node n1         # how n1 reaches an address
 
 Exit codes: 0 done, 1 something could not be done or asked, 2 wrong usage."
@@ -37,6 +39,7 @@ enum Command {
     Pool(pool::Group),
     Ipam(ipam::Group),
     Bgp(bgp::Group),
+    Doctor(doctor::Command),
     Version(version::Command),
     Completion(completion::Command),
 }
@@ -52,6 +55,7 @@ impl Cli {
             Command::Pool(group) => group.run(options).await,
             Command::Ipam(group) => group.run(options).await,
             Command::Bgp(group) => group.run(options).await,
+            Command::Doctor(command) => command.run(options).await,
             Command::Version(command) => command.run(options).await,
             Command::Completion(command) => Ok(command.run()),
         }

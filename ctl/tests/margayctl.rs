@@ -68,6 +68,24 @@ impl Agent for Scripted {
     ) -> Result<Response<AddressesReply>, Status> {
         Err(Status::unimplemented("not asked by margayctl"))
     }
+
+    async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<DoctorReply>, Status> {
+        let finding = |check: &str, severity: &str, what: &str| Finding {
+            check: check.into(),
+            severity: severity.into(),
+            object: check.into(),
+            what: what.into(),
+            remedy: if severity == "ok" { "" } else { "mend it" }.into(),
+        };
+        Ok(Response::new(DoctorReply {
+            node: "n1".into(),
+            findings: vec![
+                finding("forwarding", "ok", "on"),
+                finding("bgp-port", "error", "port 179 is in use by bird"),
+            ],
+            uplinks: vec![],
+        }))
+    }
 }
 
 /// Serves at a socket of the test's own until the runtime is dropped.
@@ -135,6 +153,26 @@ n1     tor1   172.31.1.1   65101   Established   0s      0          0           
     assert_eq!(
         (none.status.code(), stdout(&none), stderr(&none)),
         (Some(0), "", "no route for 192.0.2.1\n")
+    );
+}
+
+#[test]
+fn a_doctor_that_finds_an_error_exits_with_1() {
+    let (socket, _serving) = serve("doctor");
+    let socket = socket.to_str().unwrap();
+    let doctor = run(&["doctor", "--socket", socket]);
+    assert_eq!(doctor.status.code(), Some(1));
+    let golden = "\
+SEVERITY   NODE   OBJECT     WHAT                         REMEDY
+error      n1     bgp-port   port 179 is in use by bird   mend it
+1 ok, 0 warnings, 1 error
+";
+    assert_eq!(stdout(&doctor), golden);
+    let yaml = run(&["doctor", "--socket", socket, "-o", "yaml"]);
+    assert!(
+        stdout(&yaml).contains("severity: error"),
+        "{}",
+        stdout(&yaml)
     );
 }
 
