@@ -108,6 +108,15 @@ impl Cluster {
         self.lab.exec("cp", &argv)
     }
 
+    /// What it prints, whatever its exit code.
+    pub(crate) fn ctl_output(&self, arguments: &[&str]) -> Result<String> {
+        let binary = beside("margayctl")?;
+        let mut argv = vec![binary.as_str()];
+        argv.extend(arguments);
+        let output = self.lab.command("cp", &argv)?.output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// The same with `-o json`.
     pub(crate) fn ctl_json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
         let text = self.ctl(&[arguments, &["-o", "json"]].concat())?;

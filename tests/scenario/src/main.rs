@@ -14,6 +14,7 @@ mod churn;
 mod cluster;
 mod connectivity;
 mod dns;
+mod doctor;
 mod faults_add;
 mod heal;
 mod http;
@@ -101,6 +102,11 @@ const SCENARIOS: &[Scenario] = &[
         "objects",
         "margayctl; wrong AS and overlapping pool show their reasons",
         objects::prove,
+    ),
+    (
+        "doctor",
+        "margayctl doctor finds nothing on a healthy cluster and names each of seven faults",
+        doctor::prove,
     ),
     (
         "access",
