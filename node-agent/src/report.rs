@@ -115,6 +115,7 @@ impl Reporter {
                 _ = self.plans.changed() => {}
                 _ = self.applied.changed() => {}
                 _ = self.speaker.sessions.changed() => {}
+                _ = self.speaker.listener.changed() => {}
                 _ = self.serving.changed() => {}
                 _ = self.blocks_refused.changed() => {}
             }
@@ -192,7 +193,7 @@ impl Reporter {
         let established = sessions.iter().filter(|s| s.state == "Established").count();
         let mut faults = plan.faults.clone();
         faults.extend(refused.0);
-        faults.extend(self.speaker.listener.borrow().clone());
+        faults.extend(self.speaker.listener.borrow_and_update().clone());
         faults.extend(applied.policy_error);
         faults.extend(
             applied
