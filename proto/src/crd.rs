@@ -26,7 +26,7 @@ pub use condition::Condition;
 pub use installation::{Installation, InstallationPool, InstallationSpec, InstallationStatus};
 pub use ip_block::{Allocation, IPBlock, IPBlockSpec, block_name};
 pub use ip_pool::{IPPool, IPPoolSpec, IPPoolStatus};
-pub use node_config::{NodeConfig, NodeConfigSpec};
+pub use node_config::{AddressChoice, Listen, NodeAddresses, NodeConfig, NodeConfigSpec};
 pub use node_state::{NodeState, NodeStateSpec, NodeStateStatus, SessionState};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

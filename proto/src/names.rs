@@ -34,6 +34,10 @@ pub const GATEWAY_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfe80, 0, 0,
 
 /// API group of the custom resources.
 pub const GROUP: &str = "margay.dev";
+/// Annotation of a Pod or Namespace: names of the IPPools, in order of preference and separated by commas, that IPv4 addresses may come from.
+pub const IPV4_POOLS: &str = "margay.dev/ipv4-pools";
+/// The same for IPv6.
+pub const IPV6_POOLS: &str = "margay.dev/ipv6-pools";
 /// Field manager of the operator's server-side applies.
 pub const OPERATOR_MANAGER: &str = "margay-operator";
 /// Field manager of an agent's writes.

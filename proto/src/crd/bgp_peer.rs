@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[x_kube(validation = ("has(self.address) != has(self.peerSelector)", "give either address (a router) or peerSelector (nodes), not both"))]
 #[x_kube(validation = ("!has(self.address) || has(self.remoteAS)", "remoteAS is required with address: a number, `internal` or `external`"))]
+#[x_kube(validation = ("!has(self.peerSelector) || (!has(self.remoteAS) && !has(self.port))", "remoteAS and port go with address only: of the nodes that peerSelector finds, each one's BGPNode says them"))]
 #[x_kube(validation = ("!has(self.address) || (isIP(self.address) && (ip(self.address).isGlobalUnicast() || ip(self.address).isLinkLocalUnicast()))", "address must be the IP address of a router: unicast, neither unspecified nor loopback nor multicast"))]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerSpec {
@@ -36,10 +37,10 @@ pub struct BGPPeerSpec {
     /// Nodes to peer with; a node never peers with itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_selector: Option<LabelSelector>,
-    /// AS number of the peer: a number, `internal` (the node's own) or `external` (any other). For nodes found by peerSelector their BGPNode says it.
+    /// AS number of the peer: a number, `internal` (the node's own) or `external` (any other). Only with address: of nodes found by peerSelector their BGPNode says it.
     #[serde(default, rename = "remoteAS", skip_serializing_if = "Option::is_none")]
     pub remote_as: Option<RemoteAs>,
-    /// TCP port of the peer.
+    /// TCP port of the router; 179 when left out. Only with address.
     #[schemars(range(min = 1, max = 65535))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
@@ -87,8 +88,8 @@ impl schemars::JsonSchema for RemoteAs {
         schemars::json_schema!({
             "x-kubernetes-int-or-string": true,
             "x-kubernetes-validations": [{
-                "rule": "type(self) == int ? self >= 1 && self <= 4294967294 : self in ['internal', 'external']",
-                "message": "remoteAS must be a number from 1 to 4294967294, `internal` or `external`"
+                "rule": "type(self) == int ? self >= 1 && self <= 4294967294 && self != 23456 && self != 65535 : self in ['internal', 'external']",
+                "message": "remoteAS must be a number from 1 to 4294967294 without quotes, but not 23456 or 65535, which are reserved (RFC 6793, RFC 7300); or `internal` or `external`"
             }]
         })
     }

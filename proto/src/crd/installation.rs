@@ -1,6 +1,7 @@
 //! `Installation`: what the operator installs.
 
 use super::{Condition, bgp_configuration::Mesh};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,21 @@ pub struct InstallationPool {
     /// Source address translation for pods that leave the pools and the nodes.
     #[serde(default)]
     pub nat_outgoing: bool,
+    /// As the IPPool's field; the pool's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<LabelSelector>,
+    /// As the IPPool's field; the pool's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// As the IPPool's field; the pool's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// As the IPPool's field; the pool's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve_edges: Option<bool>,
+    /// As the IPPool's field; the pool's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
 }
 
 /// What the operator found and did.

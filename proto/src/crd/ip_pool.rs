@@ -50,6 +50,15 @@ pub struct IPPoolSpec {
     /// Nodes that may claim blocks; all when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
+    /// Namespaces whose pods may get addresses; all when left out. For their pods it goes before every pool without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// Of several pools for one pod, that with the highest number goes first.
+    #[serde(default)]
+    pub priority: i32,
+    /// Whether the first and the last address of the pool are never used, which old stacks take for network and broadcast address; true for IPv4 and false for IPv6 when left out. Every other address of every block is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve_edges: Option<bool>,
     /// No new blocks and no new addresses; what is in use stays.
     #[serde(default)]
     pub disabled: bool,
@@ -62,7 +71,7 @@ pub struct IPPoolSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IPPoolStatus {
-    /// `Active` and, when it is not, why: `Overlap`, `Disabled`, `Invalid`.
+    /// `Active`, `Overlap`, `Exhausted`.
     #[serde(default)]
     pub conditions: Vec<Condition>,
     /// Blocks claimed from it.
@@ -81,5 +90,10 @@ impl IPPoolSpec {
     pub fn effective_block_size(&self, cidr: IpNetwork) -> u8 {
         self.block_size
             .unwrap_or_else(|| if cidr.is_ipv4() { 26 } else { 122 })
+    }
+
+    /// Whether the first and last address are never used.
+    pub fn effective_reserve_edges(&self, cidr: IpNetwork) -> bool {
+        self.reserve_edges.unwrap_or(cidr.is_ipv4())
     }
 }
