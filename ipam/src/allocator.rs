@@ -11,10 +11,18 @@
 //! ```
 //!
 //! An address of a block whose pool is inactive, disabled, gone or no longer for this node stays with its pod; new pods get none from it.
+//!
+//! Which pool a pod's address comes from is in `choice`, which blocks are claimed and given back in `supply`.
+
+mod choice;
+mod refusal;
+mod supply;
+
+pub use refusal::{NotFor, Refusal};
 
 use crate::attachment::{Attachment, AttachmentKey};
 use crate::slots::Slots;
-use crate::{Block, Family, Ordinal, Pool};
+use crate::{Block, Family, Ordinal, Pool, Wish};
 use ipnetwork::IpNetwork;
 use margay_proto::crd::Allocation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +37,8 @@ pub const EXHAUSTED_RETRY: Duration = Duration::from_secs(10);
 pub struct Allocator {
     /// Pools from which this node may hand out addresses.
     pools: BTreeMap<String, Pool>,
+    /// The other pools, and why not.
+    others: BTreeMap<String, (Family, NotFor)>,
     blocks: BTreeMap<IpNetwork, Own>,
     attachments: BTreeMap<AttachmentKey, Attachment>,
     /// Pools without a free block, and until when that is believed.
@@ -41,6 +51,8 @@ struct Own {
     slots: Slots,
     /// On its way back to the pool: nothing is handed out any more.
     releasing: bool,
+    /// Since when no address of it is used or resting, as far as was looked.
+    idle_since: Option<Duration>,
 }
 
 impl Allocator {
@@ -55,8 +67,11 @@ impl Allocator {
         pools: impl IntoIterator<Item = Pool>,
         node_labels: &BTreeMap<String, String>,
     ) {
-        let claimable = pools.into_iter().filter(|p| p.claimable(node_labels));
-        let pools: BTreeMap<_, _> = claimable.map(|p| (p.name.clone(), p)).collect();
+        let (claimable, others): (Vec<_>, Vec<_>) =
+            pools.into_iter().partition(|p| p.claimable(node_labels));
+        let pools: BTreeMap<_, _> = claimable.into_iter().map(|p| (p.name.clone(), p)).collect();
+        let why = |p: Pool| (p.name.clone(), (p.family(), NotFor::node(&p)));
+        self.others = others.into_iter().map(why).collect();
         // A pool that came, went or grew may have blocks again.
         self.exhausted
             .retain(|name, _| self.pools.get(name) == pools.get(name));
@@ -83,6 +98,7 @@ impl Allocator {
                 block,
                 slots,
                 releasing: false,
+                idle_since: None,
             },
         );
     }
@@ -124,9 +140,9 @@ impl Allocator {
         adoption
     }
 
-    /// Gives the attachment one address of every one of `families` (usually [`Self::families`]), or none at all and says why.
+    /// Gives the attachment one address of every family of [`Self::families`], or none at all and says why.
     ///
-    /// Asked again for a key that has addresses, it returns those, whatever `families` says now, with the new pod and network namespace
+    /// Asked again for a key that has addresses, it returns those, whatever `wish` says now, with the new pod and network namespace
     /// recorded. Returns the attachment to record on disk.
     ///
     /// # Errors
@@ -134,13 +150,13 @@ impl Allocator {
     pub fn allocate(
         &mut self,
         mut request: Attachment,
-        families: &[Family],
+        wish: &Wish,
         now: Duration,
     ) -> Result<&Attachment, Refusal> {
         let key = request.key.clone();
         request.addresses = match self.attachments.get(&key) {
             Some(known) => known.addresses.clone(),
-            None => self.take(families, now)?,
+            None => self.take(wish, now)?,
         };
         Ok(self.attachments.entry(key).insert_entry(request).into_mut())
     }
@@ -161,57 +177,6 @@ impl Allocator {
     pub fn set_exhausted(&mut self, pools: impl IntoIterator<Item = String>, now: Duration) {
         self.exhausted
             .extend(pools.into_iter().map(|name| (name, now + EXHAUSTED_RETRY)));
-    }
-
-    /// The block to claim ahead of need: a family of which less than an eighth of a block (at least one address) is free, or that has no block.
-    pub fn wants_block(&mut self, now: Duration) -> Option<ClaimRequest> {
-        self.wake(now);
-        self.families().into_iter().find_map(|family| {
-            let request = self.claim_request(family, now);
-            let size = request.pools.first().map(block_len)?;
-            (self.free(family, None) < low_water(size)).then_some(request)
-        })
-    }
-
-    /// A block to give back: no address of it is used or resting, and its pool hands out no more here, or the family has twice
-    /// the low-water mark free without it.
-    pub fn surplus(&mut self, now: Duration) -> Option<Block> {
-        self.wake(now);
-        let idle = self
-            .blocks
-            .values()
-            .filter(|own| !own.releasing && own.slots.is_idle());
-        let spare = |own: &&Own| {
-            let family = Family::of(own.block.cidr);
-            self.pool_of(own).is_none()
-                || self.free(family, Some(own.block.cidr))
-                    >= 2 * low_water(own.slots.len() as usize)
-        };
-        // From the top, because allocation prefers the lowest.
-        idle.rev().find(spare).map(|own| own.block.clone())
-    }
-
-    /// Stops handing out addresses of a block, so that it can be deleted in the API; `false` when an address is in use or resting, or it is
-    /// not ours. Then comes [`Self::remove_block`], or [`Self::cancel_release`] when it could not be deleted.
-    pub fn begin_release(&mut self, cidr: IpNetwork, now: Duration) -> bool {
-        self.wake(now);
-        let idle = self.blocks.get_mut(&cidr).filter(|own| own.slots.is_idle());
-        idle.map(|own| own.releasing = true).is_some()
-    }
-
-    /// Hands out addresses of the block again.
-    pub fn cancel_release(&mut self, cidr: IpNetwork) {
-        if let Some(own) = self.blocks.get_mut(&cidr) {
-            own.releasing = false;
-        }
-    }
-
-    /// The families of which a pod gets an address: those with an active pool for this node, IPv4 first.
-    pub fn families(&self) -> Vec<Family> {
-        Family::ALL
-            .into_iter()
-            .filter(|family| self.pools.values().any(|p| p.family() == *family))
-            .collect()
     }
 
     /// What the block's owner publishes, in order of address.
@@ -278,109 +243,11 @@ impl Allocator {
             .collect()
     }
 
-    fn take(&mut self, families: &[Family], now: Duration) -> Result<Vec<IpAddr>, Refusal> {
-        self.wake(now);
-        if families.is_empty() {
-            return Err(Refusal::NoActivePool { family: None });
-        }
-        let mut families = families.to_vec();
-        families.sort_unstable();
-        families.dedup();
-        // All are found before the first is taken: a pod never has half of its addresses.
-        let found: Vec<IpAddr> = families
-            .iter()
-            .map(|f| self.find(*f, now))
-            .collect::<Result<_, _>>()?;
-        for address in &found {
-            self.occupy(*address);
-        }
-        Ok(found)
-    }
-
-    fn find(&self, family: Family, now: Duration) -> Result<IpAddr, Refusal> {
-        let request = self.claim_request(family, now);
-        let pools: Vec<String> = self
-            .pools
-            .values()
-            .filter(|p| p.family() == family)
-            .map(|p| p.name.clone())
-            .collect();
-        if pools.is_empty() {
-            return Err(Refusal::NoActivePool {
-                family: Some(family),
-            });
-        }
-        let usable: Vec<(&Own, &Pool)> = self.usable(family, None).collect();
-        let free = usable.iter().find_map(|(own, pool)| {
-            let cidr = own.block.cidr;
-            own.slots
-                .next_free(|o| !pool.is_edge(o.address(cidr)))
-                .map(|o| o.address(cidr))
-        });
-        if let Some(address) = free {
-            return Ok(address);
-        }
-        if !request.pools.is_empty() {
-            return Err(Refusal::NeedBlock(request));
-        }
-        // Nothing else is left anywhere: a short rest beats a pod that cannot start.
-        let rested = usable.iter().filter_map(|(own, pool)| {
-            let cidr = own.block.cidr;
-            own.slots
-                .oldest_resting(|o| !pool.is_edge(o.address(cidr)))
-                .map(|(freed, o)| (freed, o.address(cidr)))
-        });
-        rested
-            .min()
-            .map(|(_, address)| address)
-            .ok_or(Refusal::Exhausted { family, pools })
-    }
-
-    fn claim_request(&self, family: Family, now: Duration) -> ClaimRequest {
-        let worth = |p: &&Pool| {
-            p.family() == family
-                && self
-                    .exhausted
-                    .get(&p.name)
-                    .is_none_or(|until| *until <= now)
-        };
-        ClaimRequest {
-            family,
-            pools: self.pools.values().filter(worth).cloned().collect(),
-        }
-    }
-
-    /// Blocks of which addresses may be handed out, but for `without`.
-    fn usable(
-        &self,
-        family: Family,
-        without: Option<IpNetwork>,
-    ) -> impl Iterator<Item = (&Own, &Pool)> {
-        let blocks = self.blocks.values().filter(move |own| {
-            !own.releasing
-                && Family::of(own.block.cidr) == family
-                && Some(own.block.cidr) != without
-        });
-        blocks.filter_map(|own| self.pool_of(own).map(|pool| (own, pool)))
-    }
-
     /// The pool of a block, if it hands out addresses here and still holds the block.
     fn pool_of(&self, own: &Own) -> Option<&Pool> {
         self.pools
             .get(&own.block.pool)
             .filter(|p| p.has_block(own.block.cidr))
-    }
-
-    fn free(&self, family: Family, without: Option<IpNetwork>) -> usize {
-        let free = |(own, pool): (&Own, &Pool)| {
-            own.slots
-                .count_free(|o| !pool.is_edge(o.address(own.block.cidr)))
-        };
-        self.usable(family, without).map(free).sum()
-    }
-
-    fn wake(&mut self, now: Duration) {
-        self.blocks.values_mut().for_each(|own| own.slots.wake(now));
     }
 
     fn occupy(&mut self, address: IpAddr) {
@@ -401,7 +268,7 @@ impl Allocator {
 pub struct ClaimRequest {
     /// Of which family.
     pub family: Family,
-    /// In order of name.
+    /// Equally good ones, in order of name.
     pub pools: Vec<Pool>,
 }
 
@@ -412,36 +279,6 @@ pub struct Adoption {
     pub conflicts: Vec<Attachment>,
     /// Held addresses that are in no own block so far.
     pub orphans: Vec<(AttachmentKey, IpAddr)>,
-}
-
-/// Why there is no address, by what to do next.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// Claim a block and ask again.
-    #[error("no free {} address in this node's blocks", .0.family)]
-    NeedBlock(ClaimRequest),
-    /// Only the user can help: no address and no block is free.
-    #[error("no free {family} address: pool {} has no free block; enlarge its cidr or add a pool", .pools.join(" and pool "))]
-    Exhausted {
-        /// The family that is missing.
-        family: Family,
-        /// Its pools for this node.
-        pools: Vec<String>,
-    },
-    /// No pool is active for this node.
-    #[error("no active {}pool selects this node; see `kubectl get ippools`", .family.map(|f| format!("{f} ")).unwrap_or_default())]
-    NoActivePool {
-        /// The family that was asked for, if one was.
-        family: Option<Family>,
-    },
-}
-
-fn block_len(pool: &Pool) -> usize {
-    1 << (pool.family().width() - pool.block_size)
-}
-
-fn low_water(block_len: usize) -> usize {
-    (block_len / 8).max(1)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub fn candidates<'a>(
     for cidr in taken.into_iter().filter(|cidr| overlaps(pool.cidr, **cidr)) {
         gaps.push(span(pool, *cidr, last));
     }
-    if pool.has_edges() && pool.block_size == 32 {
+    if pool.has_edges() && pool.block_size == pool.family().width() {
         // One-address blocks: the pool's edges are blocks without a usable address.
         gaps.extend([(0, 0), (last, last)]);
     }

@@ -25,10 +25,11 @@ mod claim;
 mod pool;
 mod slots;
 mod store;
+mod wish;
 
 pub use activation::{Activation, OverlapWith, Verdict, activation};
 pub use address::{Family, Ordinal, overlaps};
-pub use allocator::{Adoption, Allocator, ClaimRequest, EXHAUSTED_RETRY, Refusal};
+pub use allocator::{Adoption, Allocator, ClaimRequest, EXHAUSTED_RETRY, NotFor, Refusal};
 pub use attachment::{Attachment, AttachmentKey, Netns};
 pub use block::{Block, InvalidBlock, cidr_of_name};
 pub use candidates::{Candidates, candidates};
@@ -36,3 +37,4 @@ pub use claim::{Claimant, Outcome, claim, claim_exactly, publication, publish, r
 pub use pool::{InvalidPool, Pool};
 pub use slots::QUARANTINE;
 pub use store::{MemStore, Store, StoreError};
+pub use wish::{Annotations, Named, Wish};

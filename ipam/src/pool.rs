@@ -2,6 +2,7 @@
 
 use crate::address::{Family, bits, contains, host_bits, low_bits};
 use ipnetwork::IpNetwork;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 use margay_proto::crd::{Condition, IPPool};
 use std::collections::BTreeMap;
@@ -22,7 +23,12 @@ pub struct Pool {
     pub disabled: bool,
     /// Connections of its pods that leave pools and nodes get the node's address.
     pub nat_outgoing: bool,
+    /// Of several pools for one pod, the highest goes first.
+    pub priority: i32,
+    reserve_edges: bool,
     selector: Selector,
+    /// The namespaces that it is for; none when it is for all.
+    namespaces: Option<Selector>,
 }
 
 impl TryFrom<&IPPool> for Pool {
@@ -56,12 +62,8 @@ impl TryFrom<&IPPool> for Pool {
                 remedy: format!("give a prefix length of {low} to {high}"),
             });
         }
-        let selector = spec.node_selector.clone().unwrap_or_default();
-        let selector = Selector::try_from(selector).map_err(|error| InvalidPool {
-            field: "spec.nodeSelector",
-            value: error.to_string(),
-            remedy: "use the operators In, NotIn, Exists and DoesNotExist".into(),
-        })?;
+        let selector = parsed("spec.nodeSelector", spec.node_selector.as_ref())?;
+        let namespaces = parsed("spec.namespaceSelector", spec.namespace_selector.as_ref())?;
         let conditions = object
             .status
             .as_ref()
@@ -74,7 +76,10 @@ impl TryFrom<&IPPool> for Pool {
             active: Condition::is_true(conditions, "Active"),
             disabled: spec.disabled,
             nat_outgoing: spec.nat_outgoing,
-            selector,
+            priority: spec.priority,
+            reserve_edges: spec.effective_reserve_edges(cidr),
+            selector: selector.unwrap_or_default(),
+            namespaces,
         })
     }
 }
@@ -82,7 +87,22 @@ impl TryFrom<&IPPool> for Pool {
 impl Pool {
     /// Whether a node with these labels may claim from it now: it is active, not disabled, and selects the node.
     pub fn claimable(&self, node_labels: &BTreeMap<String, String>) -> bool {
-        self.active && !self.disabled && self.selector.matches(node_labels)
+        self.active && !self.disabled && self.selects_node(node_labels)
+    }
+
+    /// Whether its `nodeSelector` names a node with these labels.
+    pub fn selects_node(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.selector.matches(labels)
+    }
+
+    /// Whether pods of a namespace with these labels may have its addresses.
+    pub fn selects_namespace(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.namespaces.as_ref().is_none_or(|s| s.matches(labels))
+    }
+
+    /// Whether it is for pods of every namespace: only of such pools do nodes claim blocks before a pod asks.
+    pub fn is_general(&self) -> bool {
+        self.namespaces.is_none()
     }
 
     /// Its family.
@@ -101,16 +121,31 @@ impl Pool {
         block.prefix() == self.block_size && contains(self.cidr, block)
     }
 
-    /// Whether `address` is never handed out: the first or last of an IPv4 pool, which old stacks take for network and broadcast address.
-    /// A pool of one or two addresses has no edges (RFC 3021).
+    /// Whether `address` is never handed out: the first or last of a pool with `reserveEdges`, which old stacks take for network and broadcast
+    /// address. A pool of one or two addresses has no edges (RFC 3021).
     pub fn is_edge(&self, address: IpAddr) -> bool {
         let offset = bits(address).wrapping_sub(bits(self.cidr.network()));
         self.has_edges() && (offset == 0 || offset == low_bits(host_bits(self.cidr)))
     }
 
     pub(crate) fn has_edges(&self) -> bool {
-        self.family() == Family::V4 && host_bits(self.cidr) >= 2
+        self.reserve_edges && host_bits(self.cidr) >= 2
     }
+}
+
+fn parsed(
+    field: &'static str,
+    selector: Option<&LabelSelector>,
+) -> Result<Option<Selector>, InvalidPool> {
+    let parse = |selector: &LabelSelector| Selector::try_from(selector.clone());
+    selector
+        .map(parse)
+        .transpose()
+        .map_err(|error| InvalidPool {
+            field,
+            value: error.to_string(),
+            remedy: "use the operators In, NotIn, Exists and DoesNotExist".into(),
+        })
 }
 
 fn sizes(family: Family) -> std::ops::RangeInclusive<u8> {
@@ -201,6 +236,52 @@ mod tests {
         assert!(!edge("10.0.0.63") && !edge("10.0.0.64"));
         assert!(!super::pool("b", "10.0.0.4/31", 32).is_edge("10.0.0.4".parse().unwrap()));
         assert!(!super::pool("c", "fd00::/120", 122).is_edge("fd00::".parse().unwrap()));
+    }
+
+    #[test]
+    fn edges_are_reserved_or_not_as_the_pool_says() {
+        let with = |cidr: &str, reserve_edges| {
+            let mut object = object("a", cidr, None);
+            object.spec.reserve_edges = reserve_edges;
+            Pool::try_from(&object).unwrap()
+        };
+        for (cidr, first, last, default, capacity) in [
+            ("10.0.0.0/24", "10.0.0.0", "10.0.0.255", true, 256),
+            ("fd00::/120", "fd00::", "fd00::ff", false, 256),
+        ] {
+            for (said, reserved) in [(None, default), (Some(true), true), (Some(false), false)] {
+                let pool = with(cidr, said);
+                for edge in [first, last] {
+                    assert_eq!(
+                        pool.is_edge(edge.parse().unwrap()),
+                        reserved,
+                        "{said:?} {edge}"
+                    );
+                }
+                let usable = capacity - if reserved { 2 } else { 0 };
+                assert_eq!(pool.capacity(), usable, "{said:?} {cidr}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_namespace_selector_is_for_some_namespaces_only() {
+        let team = |t: &str| BTreeMap::from([("team".to_owned(), t.to_owned())]);
+        let mut object = object("a", "10.0.0.0/24", None);
+        assert!(
+            Pool::try_from(&object)
+                .unwrap()
+                .selects_namespace(&team("red"))
+        );
+        object.spec.namespace_selector =
+            Some(serde_json::from_str(r#"{"matchLabels":{"team":"red"}}"#).unwrap());
+        let pool = Pool::try_from(&object).unwrap();
+        assert!(!pool.is_general() && pool.selects_namespace(&team("red")));
+        assert!(!pool.selects_namespace(&team("blue")));
+        let wrong = r#"{"matchExpressions":[{"key":"team","operator":"Is"}]}"#;
+        object.spec.namespace_selector = Some(serde_json::from_str(wrong).unwrap());
+        let error = Pool::try_from(&object).unwrap_err();
+        assert_eq!(error.field, "spec.namespaceSelector");
     }
 
     #[test]

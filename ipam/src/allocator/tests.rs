@@ -1,3 +1,5 @@
+mod choice;
+
 use super::*;
 use crate::pool::pool;
 use crate::{Netns, QUARANTINE};
@@ -33,6 +35,19 @@ fn request(container: impl ToString) -> Attachment {
     }
 }
 
+/// A pod that says nothing.
+fn plain() -> Wish {
+    Wish::default()
+}
+
+/// A pod with these annotations, in a namespace of team red.
+fn named(annotations: &[(&str, &str)]) -> Wish {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    let pod = annotations.iter().map(owned).collect();
+    let labels = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
+    Wish::of(("web", &pod), ("default", &BTreeMap::new()), labels)
+}
+
 fn allocator(pools: &[Pool], blocks: &[Block]) -> Allocator {
     let mut allocator = Allocator::new();
     allocator.set_pools(pools.to_vec(), &BTreeMap::new());
@@ -60,16 +75,21 @@ fn addresses(attachment: &Attachment) -> Vec<String> {
 #[test]
 fn one_address_a_family_and_the_same_again() {
     let mut a = dual();
-    assert_eq!(a.families(), DUAL);
-    let first = a.allocate(request(1), &DUAL, S(0)).unwrap().clone();
+    assert_eq!(a.families(&plain()), DUAL);
+    let first = a.allocate(request(1), &plain(), S(0)).unwrap().clone();
     assert_eq!(addresses(&first), ["10.0.0.1", "fd00::8"]);
     assert_eq!(
-        a.allocate(request(1), &[Family::V6], S(0)).unwrap(),
+        a.allocate(
+            request(1),
+            &named(&[("margay.dev/ipv6-pools", "gone")]),
+            S(0)
+        )
+        .unwrap(),
         &first,
         "a repeated ADD"
     );
     assert_eq!(
-        addresses(a.allocate(request(2), &DUAL, S(0)).unwrap()),
+        addresses(a.allocate(request(2), &plain(), S(0)).unwrap()),
         ["10.0.0.2", "fd00::9"]
     );
     let published = a.published(net("10.0.0.0/29"));
@@ -90,29 +110,26 @@ fn one_address_a_family_and_the_same_again() {
 fn all_or_nothing() {
     let pools = [pool("v4", "10.0.0.0/24", 29), pool("v6", "fd00::/120", 125)];
     let mut a = allocator(&pools, &[block("10.0.0.8/29", "v4")]);
-    let Err(Refusal::NeedBlock(need)) = a.allocate(request(1), &DUAL, S(0)).cloned() else {
+    let Err(Refusal::NeedBlock(need)) = a.allocate(request(1), &plain(), S(0)).cloned() else {
         panic!("no IPv6 block")
     };
     assert_eq!((need.family, need.pools.len()), (Family::V6, 1));
     assert_eq!(a.published(net("10.0.0.8/29")), []);
-    assert_eq!(a.free(Family::V4, None), 8);
+    assert_eq!(a.free(&vec![&a.pools["v4"]], None), 8);
 }
 
 #[test]
 fn refusals_name_the_pools() {
-    let mut a = allocator(&[pool("v4", "10.0.0.0/30", 30)], &[]);
     let text = |r: Result<&Attachment, Refusal>| r.unwrap_err().to_string();
     assert_eq!(
-        text(a.allocate(request(1), &[], S(0))),
+        text(Allocator::new().allocate(request(1), &plain(), S(0))),
         "no active pool selects this node; see `kubectl get ippools`"
     );
-    assert!(text(a.allocate(request(1), &[Family::V6], S(0))).starts_with("no active IPv6 pool"));
+    let mut a = allocator(&[pool("v4", "10.0.0.0/30", 30)], &[]);
     a.set_exhausted(["v4".to_owned()], S(0));
-    assert!(
-        text(a.allocate(request(1), &[Family::V4], S(9))).contains("pool v4 has no free block")
-    );
+    assert!(text(a.allocate(request(1), &plain(), S(9))).contains("pool v4 has no free block"));
     assert!(matches!(
-        a.allocate(request(1), &[Family::V4], S(10)),
+        a.allocate(request(1), &plain(), S(10)),
         Err(Refusal::NeedBlock(_))
     ));
 }
@@ -123,24 +140,23 @@ fn a_freed_address_rests_unless_nothing_else_is_left() {
         &[pool("v4", "10.0.0.0/30", 30)],
         &[block("10.0.0.0/30", "v4")],
     );
-    let v4 = [Family::V4];
-    a.allocate(request(1), &v4, S(0)).unwrap();
-    a.allocate(request(2), &v4, S(0)).unwrap();
+    a.allocate(request(1), &plain(), S(0)).unwrap();
+    a.allocate(request(2), &plain(), S(0)).unwrap();
     a.release(&key(2), S(1)).unwrap();
     a.release(&key(1), S(2)).unwrap();
     assert!(a.release(&key(1), S(2)).is_none());
     assert!(matches!(
-        a.allocate(request(3), &v4, S(3)),
+        a.allocate(request(3), &plain(), S(3)),
         Err(Refusal::NeedBlock(_))
     ));
     a.set_exhausted(["v4".to_owned()], S(3));
     assert_eq!(
-        addresses(a.allocate(request(3), &v4, S(3)).unwrap()),
+        addresses(a.allocate(request(3), &plain(), S(3)).unwrap()),
         ["10.0.0.2"],
         "rested longest"
     );
     assert_eq!(
-        addresses(a.allocate(request(4), &v4, S(2) + QUARANTINE).unwrap()),
+        addresses(a.allocate(request(4), &plain(), S(2) + QUARANTINE).unwrap()),
         ["10.0.0.1"]
     );
 }
@@ -153,9 +169,9 @@ fn the_next_block_is_wanted_before_the_last_is_full() {
     a.add_block(block("10.0.0.16/28", "v4"));
     for n in 0..14 {
         assert_eq!(a.wants_block(S(0)), None);
-        a.allocate(request(n), &[Family::V4], S(0)).unwrap();
+        a.allocate(request(n), &plain(), S(0)).unwrap();
     }
-    a.allocate(request(14), &[Family::V4], S(0)).unwrap();
+    a.allocate(request(14), &plain(), S(0)).unwrap();
     assert!(a.wants_block(S(0)).is_some());
     a.set_exhausted(["v4".to_owned()], S(0));
     assert_eq!(a.wants_block(S(1)), None);
@@ -165,15 +181,13 @@ fn the_next_block_is_wanted_before_the_last_is_full() {
 #[test]
 fn an_inactive_pool_keeps_its_pods_and_takes_no_more() {
     let mut a = dual();
-    a.allocate(request(1), &DUAL, S(0)).unwrap();
+    a.allocate(request(1), &plain(), S(0)).unwrap();
     a.set_pools([pool("v6", "fd00::/120", 125)], &BTreeMap::new());
-    assert_eq!(a.families(), [Family::V6]);
-    assert!(matches!(
-        a.allocate(request(2), &[Family::V4], S(0)),
-        Err(Refusal::NoActivePool {
-            family: Some(Family::V4)
-        })
-    ));
+    assert_eq!(a.families(&plain()), [Family::V6]);
+    assert_eq!(
+        addresses(a.allocate(request(2), &plain(), S(0)).unwrap()),
+        ["fd00::9"]
+    );
     assert_eq!(a.published(net("10.0.0.0/29")).len(), 1);
     assert_eq!(a.surplus(S(0)), None, "a pod holds an address");
     a.release(&key(1), S(1));
@@ -197,7 +211,7 @@ fn surplus_blocks_go_back_from_the_top_and_one_stays() {
     }
     assert_eq!(a.surplus(S(0)), None);
     assert_eq!(a.wants_block(S(0)), None);
-    a.allocate(request(1), &[Family::V4], S(0)).unwrap();
+    a.allocate(request(1), &plain(), S(0)).unwrap();
     assert!(!a.begin_release(net("10.0.0.16/28"), S(0)));
 }
 
@@ -206,16 +220,16 @@ fn a_block_on_its_way_back_hands_out_nothing() {
     let mut a = dual();
     assert!(a.begin_release(net("10.0.0.0/29"), S(0)));
     assert!(matches!(
-        a.allocate(request(1), &DUAL, S(0)),
+        a.allocate(request(1), &plain(), S(0)),
         Err(Refusal::NeedBlock(_))
     ));
     a.add_block(block("10.0.0.0/29", "v4"));
     assert!(
-        a.allocate(request(1), &DUAL, S(0)).is_err(),
+        a.allocate(request(1), &plain(), S(0)).is_err(),
         "the watch repeats it"
     );
     a.cancel_release(net("10.0.0.0/29"));
-    assert!(a.allocate(request(1), &DUAL, S(0)).is_ok());
+    assert!(a.allocate(request(1), &plain(), S(0)).is_ok());
 }
 
 #[test]
@@ -237,7 +251,7 @@ fn adoption_in_any_order_and_with_bad_records() {
     a.add_block(block("10.0.0.0/29", "v4"));
     assert_eq!(a.orphans(), [(key("3"), "10.9.0.1".parse().unwrap())]);
     assert_eq!(
-        addresses(a.allocate(request(4), &[Family::V4], S(0)).unwrap()),
+        addresses(a.allocate(request(4), &plain(), S(0)).unwrap()),
         ["10.0.0.2"]
     );
     assert_eq!(a.remove_block(net("10.0.0.0/29")), [key("1"), key("4")]);
@@ -282,9 +296,8 @@ impl Node {
     fn run(&mut self, step: &Step) {
         match step {
             Step::Add(n) => {
-                let families = self.allocator.families();
                 let before: Vec<_> = self.allocator.attachments().cloned().collect();
-                match self.allocator.allocate(request(n), &families, self.now) {
+                match self.allocator.allocate(request(n), &plain(), self.now) {
                     Ok(attachment) => assert!(!attachment.addresses.is_empty()),
                     Err(_) => assert_eq!(
                         self.allocator.attachments().cloned().collect::<Vec<_>>(),
@@ -383,9 +396,9 @@ proptest! {
         prop_assert!(node.allocator.blocks().count() <= 2 + 2);
         for n in 0..30u8 {
             node.run(&Step::Claim);
-            prop_assert!(node.allocator.allocate(request(n), &[Family::V4], node.now).is_ok(), "address {} of 30", n);
+            prop_assert!(node.allocator.allocate(request(n), &plain(), node.now).is_ok(), "address {} of 30", n);
         }
         node.run(&Step::Claim);
-        prop_assert!(node.allocator.allocate(request(99), &[Family::V4], node.now).is_err());
+        prop_assert!(node.allocator.allocate(request(99), &plain(), node.now).is_err());
     }
 }
