@@ -26,7 +26,9 @@ use ipnetwork::IpNetwork;
 use job::{Done, Job};
 use kube::ResourceExt;
 use margay_bgp::Family;
-use margay_ipam::{Allocator, Attachment, Block, Claimant, Refusal, StoreError};
+use margay_ipam::{
+    Allocator, Attachment, Block, ClaimRequest, Claimant, Refusal, StoreError, Wish,
+};
 use margay_proto::{crd::IPBlock, rpc::agent::Address};
 use objects::Objects;
 use std::{
@@ -76,7 +78,7 @@ pub struct Addresses {
     synced: bool,
     /// Before the pools are listed every block looks like one that its pool does not want any more.
     pools_listed: bool,
-    waiting: VecDeque<(Box<Attachment>, Answer)>,
+    waiting: VecDeque<Waiting>,
     dirty: BTreeSet<IpNetwork>,
     /// Dirty blocks whose turn it is: one after the other, and each once in a while.
     publishing: BTreeSet<IpNetwork>,
@@ -91,6 +93,15 @@ pub struct Addresses {
     last_error: String,
     /// By job, the refusal that it met last; it goes when the same kind of job succeeds.
     refusals: BTreeMap<&'static str, String>,
+}
+
+/// An ADD that no block of this node can serve yet.
+struct Waiting {
+    attachment: Box<Attachment>,
+    wish: Wish,
+    reply: Answer,
+    /// The block that would help; none before it was looked for.
+    need: Option<ClaimRequest>,
 }
 
 impl std::fmt::Debug for Addresses {
@@ -188,8 +199,13 @@ impl Addresses {
 
     fn serve(&mut self, request: Request) {
         match request {
-            Request::Allocate(attachment, reply) => {
-                self.waiting.push_back((attachment, reply));
+            Request::Allocate(attachment, wish, reply) => {
+                self.waiting.push_back(Waiting {
+                    attachment,
+                    wish,
+                    reply,
+                    need: None,
+                });
                 self.answer();
             }
             Request::Release(key, reply) => {
@@ -205,20 +221,18 @@ impl Addresses {
 
     /// Answers every waiting ADD that can be; the others keep waiting for a block.
     fn answer(&mut self) {
-        let families = self.allocator.families();
-        for (attachment, reply) in std::mem::take(&mut self.waiting) {
-            if reply.is_closed() {
+        for mut asked in std::mem::take(&mut self.waiting) {
+            if asked.reply.is_closed() {
                 continue;
             }
             let now = self.now();
-            let held_before = self.allocator.attachment(&attachment.key).is_some();
-            let answer = match self
-                .allocator
-                .allocate((*attachment).clone(), &families, now)
-            {
+            let wanted = (*asked.attachment).clone();
+            let held_before = self.allocator.attachment(&wanted.key).is_some();
+            let answer = match self.allocator.allocate(wanted, &asked.wish, now) {
                 Ok(held) => Ok(held.clone()),
-                Err(Refusal::NeedBlock(_)) => {
-                    self.waiting.push_back((attachment, reply));
+                Err(Refusal::NeedBlock(need)) => {
+                    asked.need = Some(need);
+                    self.waiting.push_back(asked);
                     continue;
                 }
                 Err(refusal) => Err(self.no_address(refusal)),
@@ -226,7 +240,7 @@ impl Addresses {
             if let Ok(held) = &answer {
                 self.touch(held);
             }
-            if let Err(Ok(unclaimed)) = reply.send(answer)
+            if let Err(Ok(unclaimed)) = asked.reply.send(answer)
                 && !held_before
             {
                 // The caller gave up between the two lines: nobody holds this address.
@@ -332,7 +346,10 @@ impl Addresses {
         if let Some(block) = self.lost.pop_front() {
             return Some(Job::Reclaim(block));
         }
-        if let Some(request) = self.allocator.wants_block(now) {
+        // Whoever waits goes first; what nobody waits for any more is not claimed.
+        let asked = self.waiting.iter().filter(|w| !w.reply.is_closed());
+        let need = asked.filter_map(|w| w.need.clone()).next();
+        if let Some(request) = need.or_else(|| self.allocator.wants_block(now)) {
             return Some(Job::Claim(request));
         }
         if let Some(cidr) = self.doubtful {

@@ -24,6 +24,7 @@ pub use event::{Change, Event, PodIdentity};
 pub use identity::{Identity, Missing};
 pub use inputs::Inputs;
 pub use plan::Plan;
+pub use pods::KnownPod;
 
 use crate::{
     cni::link_name,
@@ -142,6 +143,7 @@ impl Engine {
             Event::Pods(change) => self.policy_pods(change),
             Event::Namespaces(change) => {
                 let first = self.synced(&change, "Namespace");
+                self.pods.namespaces(&change);
                 match change {
                     Change::Reset(all) => self.index.replace_namespaces(&all),
                     Change::Apply(namespace) => self.index.apply_namespace(&namespace),

@@ -1,6 +1,6 @@
 //! How the CNI server asks the addresses' task.
 
-use margay_ipam::{Attachment, AttachmentKey, Refusal};
+use margay_ipam::{Attachment, AttachmentKey, Refusal, Wish};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,7 +33,7 @@ pub(super) type Answer = oneshot::Sender<Result<Attachment, NoAddress>>;
 
 #[derive(Debug)]
 pub(super) enum Request {
-    Allocate(Box<Attachment>, Answer),
+    Allocate(Box<Attachment>, Wish, Answer),
     Release(AttachmentKey, oneshot::Sender<()>),
 }
 
@@ -44,14 +44,18 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Addresses for `attachment`, one of every family that has a pool; the same again for an attachment that has them.
+    /// Addresses for `attachment`, one of every family that has a pool for this wish; the same again for an attachment that has them.
     ///
     /// # Errors
     /// When there is none, or none yet.
-    pub async fn allocate(&self, attachment: Attachment) -> Result<Attachment, NoAddress> {
+    pub async fn allocate(
+        &self,
+        attachment: Attachment,
+        wish: Wish,
+    ) -> Result<Attachment, NoAddress> {
         let (reply, mut answer) = oneshot::channel();
         self.requests
-            .send(Request::Allocate(Box::new(attachment), reply))
+            .send(Request::Allocate(Box::new(attachment), wish, reply))
             .await
             .map_err(|_| NoAddress::Ending)?;
         if let Ok(answer) = tokio::time::timeout(CLAIM_WAIT, &mut answer).await {

@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::Identity;
 use margay_ipam::{AttachmentKey, Family as IpFamily, Netns};
 use margay_proto::crd::{Condition, IPBlockSpec, IPPool, IPPoolSpec, IPPoolStatus};
+use margay_proto::names;
 use tokio::sync::oneshot;
 
 struct Bench {
@@ -12,9 +13,11 @@ struct Bench {
     _engine: mpsc::Receiver<Event>,
     _plans: watch::Sender<Arc<Plan>>,
     _handle: Handle,
+    /// What the next pods say.
+    wish: Wish,
 }
 
-fn pool() -> IPPool {
+fn pool(name: &str, cidr: &str, priority: i32) -> IPPool {
     let active = Condition {
         type_: "Active".to_owned(),
         status: "True".to_owned(),
@@ -26,7 +29,8 @@ fn pool() -> IPPool {
         ),
     };
     let spec = IPPoolSpec {
-        cidr: "10.244.0.0/16".to_owned(),
+        cidr: cidr.to_owned(),
+        priority,
         ..IPPoolSpec::default()
     };
     IPPool {
@@ -34,7 +38,7 @@ fn pool() -> IPPool {
             conditions: vec![active],
             ..IPPoolStatus::default()
         }),
-        ..IPPool::new("v4", spec)
+        ..IPPool::new(name, spec)
     }
 }
 
@@ -62,7 +66,7 @@ fn attachment(container: &str) -> Attachment {
     }
 }
 
-/// A task that has one pool and these blocks listed.
+/// A task that has the pool v4 and, for who asks for it, gold; and these blocks listed.
 async fn bench(blocks: &[IPBlock]) -> Bench {
     let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
     let client = kube::Client::try_from(config).unwrap();
@@ -77,7 +81,10 @@ async fn bench(blocks: &[IPBlock]) -> Bench {
     };
     let plan = Plan {
         identity: Some(identity),
-        pools: Some(Arc::new(vec![pool()])),
+        pools: Some(Arc::new(vec![
+            pool("v4", "10.244.0.0/16", 0),
+            pool("gold", "10.9.0.0/24", -1),
+        ])),
         ..Plan::default()
     };
     let (plans_sender, plans) = watch::channel(Arc::new(plan));
@@ -101,6 +108,7 @@ async fn bench(blocks: &[IPBlock]) -> Bench {
         _engine: events,
         _plans: plans_sender,
         _handle: handle,
+        wish: Wish::default(),
     }
 }
 
@@ -108,7 +116,8 @@ impl Bench {
     fn ask(&mut self, container: &str) -> oneshot::Receiver<Result<Attachment, NoAddress>> {
         let (reply, answer) = oneshot::channel();
         let attachment = Box::new(attachment(container));
-        self.task.serve(Request::Allocate(attachment, reply));
+        let wish = self.wish.clone();
+        self.task.serve(Request::Allocate(attachment, wish, reply));
         answer
     }
 
@@ -255,4 +264,27 @@ async fn a_block_deleted_under_its_pods_is_claimed_back_first() {
     assert_eq!(again.addresses, held.addresses);
     let other = bench.ask("c2").try_recv().unwrap().unwrap();
     assert_ne!(other.addresses, held.addresses);
+}
+
+#[tokio::test]
+async fn a_block_that_only_one_pod_wants_is_claimed_when_it_asks_and_not_for_one_that_gave_up() {
+    let mut bench = bench(&[object(FIRST, "1")]).await;
+    assert!(!matches!(bench.task.next_job(), Some(Job::Claim(_))));
+    let pod = [(names::IPV4_POOLS.to_owned(), "gold".to_owned())].into();
+    let namespace = std::collections::BTreeMap::new();
+    bench.wish = Wish::of(("web", &pod), ("default", &namespace), namespace.clone());
+    drop(bench.ask("c1"));
+    assert!(!matches!(bench.task.next_job(), Some(Job::Claim(_))));
+    let mut waiting = bench.ask("c2");
+    let Some(Job::Claim(request)) = bench.task.next_job() else {
+        panic!("a block of gold is to be claimed");
+    };
+    let names: Vec<&str> = request.pools.iter().map(|p| &p.name[..]).collect();
+    assert_eq!(names, ["gold"]);
+    bench
+        .task
+        .finish(Done::Claimed(Ok(None), vec!["gold".to_owned()]))
+        .await;
+    let refusal = waiting.try_recv().unwrap().unwrap_err().to_string();
+    assert!(refusal.contains("pool gold has no free block"), "{refusal}");
 }

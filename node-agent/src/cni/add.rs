@@ -6,7 +6,7 @@ use super::{
     server::{Server, ending, key, mac},
 };
 use crate::{
-    engine::{Event, PodIdentity},
+    engine::{Event, KnownPod, PodIdentity},
     fault,
     kernel::{
         conntrack,
@@ -44,14 +44,14 @@ impl Server {
         // From before the waits on: a DEL that comes meanwhile undoes all of it, not what was there when it came.
         let _turn = self.turns.take(&link_name(&key(request))).await;
         fault::point("add: its turn");
-        let uid = self.await_pod(identity.clone()).await?;
+        let known = self.await_pod(identity.clone()).await?;
         fault::point("add: pod known");
         let namespace = pod_namespace(&request.netns)?;
         let asked = Attachment {
             key: key(request),
             namespace: identity.namespace,
             pod: identity.name,
-            uid,
+            uid: known.uid,
             netns: Netns {
                 path: namespace.path,
                 device: namespace.device,
@@ -61,7 +61,7 @@ impl Server {
         };
         let attachment = self
             .addresses
-            .allocate(asked)
+            .allocate(asked, known.wish)
             .await
             .map_err(Refusal::NoAddress)?;
         fault::point("add: addresses taken");
@@ -124,14 +124,14 @@ impl Server {
         }
     }
 
-    /// The UID that policy knows the pod by, once it is known.
-    async fn await_pod(&self, identity: PodIdentity) -> Result<String, Refusal> {
+    /// The pod, once it is known.
+    async fn await_pod(&self, identity: PodIdentity) -> Result<KnownPod, Refusal> {
         let name = format!("{}/{}", identity.namespace, identity.name);
         let (reply, known) = oneshot::channel();
         self.tell(Event::AwaitPod { identity, reply }).await?;
         fault::point("add: pod asked for");
         match tokio::time::timeout(POD_WAIT, known).await {
-            Ok(Ok(uid)) => Ok(uid),
+            Ok(Ok(known)) => Ok(known),
             Ok(Err(_)) => Err(ending()),
             Err(_) => Err(Refusal::TryAgain(format!(
                 "pod {name} is not known to this node's agent yet: its watch of Pods lags or the pod was deleted"

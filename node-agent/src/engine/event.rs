@@ -1,5 +1,6 @@
 //! What the engine is told.
 
+use super::pods::KnownPod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use margay_ipam::{Attachment, Block};
 use margay_proto::{
@@ -39,10 +40,10 @@ pub enum Event {
         link: String,
         reply: oneshot::Sender<u64>,
     },
-    /// Answered once the pod is known (namespace, name, UID or the static pod's config hash), with the UID that policy knows it by.
+    /// Answered once the pod (namespace, name, UID or the static pod's config hash) and its namespace are known.
     AwaitPod {
         identity: PodIdentity,
-        reply: oneshot::Sender<String>,
+        reply: oneshot::Sender<KnownPod>,
     },
     /// Own blocks changed.
     Blocks(Vec<Block>),

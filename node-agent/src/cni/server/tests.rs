@@ -1,7 +1,7 @@
 //! The order of what verbs do. What they do to the kernel, the lab shows.
 
 use super::*;
-use crate::{blocks::KubeStore, health::Heartbeats};
+use crate::{blocks::KubeStore, engine::KnownPod, health::Heartbeats};
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,7 @@ impl Bench {
         tokio::spawn(async move { server.detach(&key(&request())).await })
     }
 
-    async fn asked_for_the_pod(&mut self) -> oneshot::Sender<String> {
+    async fn asked_for_the_pod(&mut self) -> oneshot::Sender<KnownPod> {
         match self.engine.recv().await {
             Some(Event::AwaitPod { reply, .. }) => reply,
             other => panic!("{other:?}"),
@@ -123,7 +123,7 @@ async fn del_waits_for_the_add_that_it_ends() {
         bench.is_quiet().await,
         "what DEL finds now is not all that ADD will make"
     );
-    known.send("uid-web".to_owned()).unwrap();
+    known.send(KnownPod::default()).unwrap();
     let refusal = add.await.unwrap().unwrap_err();
     assert!(matches!(refusal, Refusal::UnknownContainer(_)), "{refusal}");
     let Some(Event::Detach { reply, link }) = bench.engine.recv().await else {

@@ -1,5 +1,5 @@
 use super::*;
-use margay_proto::slim::Pod;
+use margay_proto::slim::{Namespace, Pod};
 
 fn identity(name: &str, uid: &str) -> PodIdentity {
     PodIdentity {
@@ -9,7 +9,7 @@ fn identity(name: &str, uid: &str) -> PodIdentity {
     }
 }
 
-fn wait(engine: &mut Engine, name: &str, uid: &str) -> oneshot::Receiver<String> {
+fn wait(engine: &mut Engine, name: &str, uid: &str) -> oneshot::Receiver<KnownPod> {
     let (reply, known) = oneshot::channel();
     let identity = identity(name, uid);
     assert!(
@@ -19,8 +19,21 @@ fn wait(engine: &mut Engine, name: &str, uid: &str) -> oneshot::Receiver<String>
     known
 }
 
-fn answered(known: &mut oneshot::Receiver<String>) -> Option<String> {
-    known.try_recv().ok()
+fn answered(known: &mut oneshot::Receiver<KnownPod>) -> Option<String> {
+    known.try_recv().ok().map(|pod| pod.uid)
+}
+
+fn namespace(name: &str) -> Namespace {
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some(name.to_owned());
+    namespace
+}
+
+/// An engine that knows the namespace `default`.
+fn ready() -> Engine {
+    let mut engine = fresh();
+    engine.handle(Event::Namespaces(Change::Reset(vec![namespace("default")])));
+    engine
 }
 
 fn apply(engine: &mut Engine, pod: Pod) {
@@ -29,7 +42,7 @@ fn apply(engine: &mut Engine, pod: Pod) {
 
 #[test]
 fn a_known_pod_is_answered_at_once_and_an_unknown_one_when_it_comes() {
-    let mut engine = fresh();
+    let mut engine = ready();
     apply(&mut engine, pod("web", SELF));
     assert_eq!(
         answered(&mut wait(&mut engine, "web", "uid-web")).as_deref(),
@@ -53,7 +66,7 @@ fn a_known_pod_is_answered_at_once_and_an_unknown_one_when_it_comes() {
 
 #[test]
 fn a_runtime_that_gives_no_uid_is_told_it() {
-    let mut engine = fresh();
+    let mut engine = ready();
     apply(&mut engine, pod("web", SELF));
     assert_eq!(
         answered(&mut wait(&mut engine, "web", "")).as_deref(),
@@ -63,7 +76,7 @@ fn a_runtime_that_gives_no_uid_is_told_it() {
 
 #[test]
 fn a_static_pod_answers_to_the_hash_of_its_configuration() {
-    let mut engine = fresh();
+    let mut engine = ready();
     let mut mirror = pod("static", SELF);
     mirror.metadata.annotations =
         Some([("kubernetes.io/config.hash".to_owned(), "5ad1".to_owned())].into());
@@ -74,7 +87,7 @@ fn a_static_pod_answers_to_the_hash_of_its_configuration() {
 
 #[test]
 fn neither_a_pod_of_another_node_nor_of_another_uid_will_do() {
-    let mut engine = fresh();
+    let mut engine = ready();
     apply(&mut engine, pod("web", "b"));
     let mut elsewhere = wait(&mut engine, "web", "uid-web");
     assert_eq!(answered(&mut elsewhere), None);
@@ -88,7 +101,7 @@ fn neither_a_pod_of_another_node_nor_of_another_uid_will_do() {
 
 #[test]
 fn a_pod_that_came_again_elsewhere_is_not_known_here_any_more() {
-    let mut engine = fresh();
+    let mut engine = ready();
     apply(&mut engine, pod("db-0", SELF));
     let mut again = pod("db-0", "b");
     again.metadata.uid = Some("uid-db-0-again".to_owned());
@@ -161,4 +174,28 @@ fn policy_reaches_the_pods_it_selects_and_a_bad_one_says_so() {
         faults[0].contains("wrong") && faults[0].contains("300.0.0.0/8"),
         "{faults:?}"
     );
+}
+
+#[test]
+fn what_pod_and_namespace_say_about_pools_is_known_with_them() {
+    let mut engine = fresh();
+    let annotation = |key: &str, value: &str| Some([(key.to_owned(), value.to_owned())].into());
+    let mut web = pod("web", SELF);
+    web.metadata.annotations = annotation("margay.dev/ipv4-pools", "gold");
+    apply(&mut engine, web);
+    let mut known = wait(&mut engine, "web", "uid-web");
+    assert!(known.try_recv().is_err(), "its namespace is not known yet");
+    let mut default = namespace("default").label("team", "red");
+    default.metadata.annotations = annotation("margay.dev/ipv6-pools", "six");
+    engine.handle(Event::Namespaces(Change::Apply(default)));
+    let wish = known.try_recv().unwrap().wish;
+    let named = |family| wish.named(family).unwrap().pools.join(",");
+    assert_eq!(
+        (named(Family::V4), named(Family::V6)),
+        ("gold".into(), "six".into())
+    );
+    assert_eq!(wish.labels["team"], "red");
+    engine.handle(Event::Namespaces(Change::Delete(namespace("default"))));
+    let mut gone = wait(&mut engine, "web", "uid-web");
+    assert_eq!(answered(&mut gone), None);
 }
