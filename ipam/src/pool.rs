@@ -116,6 +116,16 @@ impl Pool {
         low_bits(host_bits(self.cidr)).saturating_add(1) - edges
     }
 
+    /// How many blocks nodes can claim, without those that have no usable address; one less than the truth for 2^128.
+    pub fn blocks(&self) -> u128 {
+        let edges = if self.has_edges() && self.block_size == self.family().width() {
+            2
+        } else {
+            0
+        };
+        low_bits(self.block_size - self.cidr.prefix()).saturating_add(1) - edges
+    }
+
     /// Whether `block` is one of the blocks that nodes claim from this pool.
     pub fn has_block(&self, block: IpNetwork) -> bool {
         block.prefix() == self.block_size && contains(self.cidr, block)
@@ -197,6 +207,9 @@ mod tests {
             (v4.block_size, v4.capacity(), v4.active),
             (26, 65534, false)
         );
+        assert_eq!(v4.blocks(), 1024);
+        let hosts = Pool::try_from(&object("a", "10.0.0.0/24", Some(32))).unwrap();
+        assert_eq!((hosts.blocks(), hosts.capacity()), (254, 254));
         let v6 = Pool::try_from(&object("a", "fd00::/56", None)).unwrap();
         assert_eq!((v6.block_size, v6.capacity()), (122, 1 << 72));
         assert_eq!(
