@@ -61,8 +61,8 @@ pub struct PeerConfig {
     pub address: IpAddr,
     /// For people.
     pub description: String,
-    /// `false`: held down, with an administrative shutdown.
-    pub enabled: bool,
+    /// Why it is held down, with an administrative shutdown; `None` when it is not.
+    pub held_down: Option<String>,
     /// The AS that the peer must be in.
     pub remote_as: RemoteAs,
     /// The AS that we say we are, when it is not the speaker's own.
@@ -107,7 +107,7 @@ impl PeerConfig {
         Self {
             address,
             description: String::new(),
-            enabled: true,
+            held_down: None,
             remote_as,
             local_as: None,
             passive: false,

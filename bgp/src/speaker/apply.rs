@@ -103,13 +103,13 @@ impl Speaker {
         }
         let old = std::mem::replace(&mut peer.config, config);
         if old.maximum_prefixes != peer.config.maximum_prefixes
-            || old.enabled != peer.config.enabled
+            || old.held_down != peer.config.held_down
         {
             peer.held_down = None;
         }
         let other_peer =
             old.remote_as != peer.config.remote_as || old.local_as != peer.config.local_as;
-        if !peer.config.enabled {
+        if peer.config.held_down.is_some() {
             let reason = "administratively down";
             self.stop(
                 id,

@@ -199,7 +199,7 @@ impl Peer {
 
     /// Whether the peer is to be talked to.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.config.enabled && self.held_down.is_none()
+        self.config.held_down.is_none() && self.held_down.is_none()
     }
 
     /// The AS that we show this peer.

@@ -139,10 +139,13 @@ impl Speaker {
         let configured_hold = u64::from(peer.config.hold_time);
         let hold_time =
             negotiated.map_or(configured_hold, |negotiated| negotiated.hold_time.as_secs());
-        let held_down = peer.held_down.clone().map(|reason| LastError {
-            reason,
-            seconds_ago: 0,
-        });
+        let by_configuration = peer.config.held_down.clone();
+        let held_down = by_configuration
+            .or_else(|| peer.held_down.clone())
+            .map(|reason| LastError {
+                reason,
+                seconds_ago: 0,
+            });
         PeerStatus {
             address: peer.config.address,
             description: peer.config.description.clone(),
@@ -155,7 +158,7 @@ impl Speaker {
             } else {
                 State::Idle
             },
-            enabled: peer.config.enabled,
+            enabled: peer.config.held_down.is_none(),
             uptime_seconds: peer
                 .established_since
                 .map(|since| now.saturating_duration_since(since).as_secs()),

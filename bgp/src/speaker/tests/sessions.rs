@@ -173,13 +173,16 @@ fn disabled_and_removed_peers_go_down_for_good() {
     net.apply(
         0,
         vec![PeerConfig {
-            enabled: false,
+            held_down: Some("by order".to_owned()),
             ..peer(1, 2, 65002)
         }],
     );
     net.advance(SECOND * 30);
     assert_eq!(net.states(0), [State::Idle]);
     assert!(net.learned(0).is_empty());
+    let status = net.nodes[0].speaker.peers(net.now)[0].clone();
+    assert!(!status.enabled);
+    assert_eq!(status.last_error.unwrap().reason, "by order");
     let received = net.nodes[1].speaker.peers(net.now)[0]
         .last_received
         .clone()
