@@ -165,8 +165,18 @@ impl Build<'_> {
 
     fn pool(&self, pool: &InstallationPool) -> Desired {
         let mut spec = json!({ "cidr": pool.cidr, "natOutgoing": pool.nat_outgoing });
-        if let Some(size) = pool.block_size {
-            spec["blockSize"] = json!(size);
+        // What is left out stays the user's to set in the pool itself.
+        for (field, value) in [
+            ("blockSize", json!(pool.block_size)),
+            ("nodeSelector", json!(pool.node_selector)),
+            ("namespaceSelector", json!(pool.namespace_selector)),
+            ("priority", json!(pool.priority)),
+            ("reserveEdges", json!(pool.reserve_edges)),
+            ("disabled", json!(pool.disabled)),
+        ] {
+            if !value.is_null() {
+                spec[field] = value;
+            }
         }
         self.object(Kind::IPPool, &pool.name, json!({ "spec": spec }))
     }
@@ -222,7 +232,8 @@ pub(crate) mod tests {
             "spec": {
                 "asNumber": 64512, "mesh": "None", "log": "info,margay_agent=debug",
                 "kubernetesServiceEndpoint": "[fd00::1]:6443",
-                "pools": [{ "name": "pods", "cidr": "10.0.0.0/16", "natOutgoing": true }, { "name": "six", "cidr": "fd00::/56", "blockSize": 120 }],
+                "pools": [{ "name": "pods", "cidr": "10.0.0.0/16", "natOutgoing": true }, { "name": "six", "cidr": "fd00::/56", "blockSize": 120, "priority": 0, "reserveEdges": false,
+                    "nodeSelector": { "matchLabels": { "rack": "1" } }, "namespaceSelector": { "matchLabels": { "team": "red" } } }],
             },
         }))
         .unwrap()
@@ -260,7 +271,11 @@ pub(crate) mod tests {
             find(Kind::IPPool, "pods")["spec"],
             json!({ "cidr": "10.0.0.0/16", "natOutgoing": true })
         );
-        assert_eq!(find(Kind::IPPool, "six")["spec"]["blockSize"], 120);
+        assert_eq!(
+            find(Kind::IPPool, "six")["spec"],
+            json!({ "cidr": "fd00::/56", "natOutgoing": false, "blockSize": 120, "priority": 0, "reserveEdges": false,
+                "nodeSelector": { "matchLabels": { "rack": "1" } }, "namespaceSelector": { "matchLabels": { "team": "red" } } })
+        );
         assert_eq!(
             find(Kind::BGPConfiguration, "default")["spec"],
             json!({ "asNumber": 64512, "mesh": "None" })
