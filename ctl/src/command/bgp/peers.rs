@@ -85,7 +85,11 @@ fn row(node: &PeersReply, peer: &Peer) -> Vec<String> {
         node.node.clone(),
         peer.name.clone(),
         peer.address.clone(),
-        peer.remote_as.to_string(),
+        if peer.remote_as == 0 {
+            peer.configured_as.clone()
+        } else {
+            peer.remote_as.to_string()
+        },
         peer.state.clone(),
         text::span(peer.since_seconds),
         sum(|family| family.received),
@@ -139,11 +143,18 @@ mod tests {
             reason: "OPEN refused: bad peer AS, expected 4200000002".into(),
             ..Peer::default()
         };
+        let any = Peer {
+            name: "tor2".into(),
+            address: "172.31.2.1".into(),
+            configured_as: "external".into(),
+            state: "Active".into(),
+            ..Peer::default()
+        };
         vec![PeersReply {
             node: "n1".into(),
             local_as: 4_200_000_001,
             router_id: "172.31.1.11".into(),
-            peers: vec![tor, n2],
+            peers: vec![tor, n2, any],
         }]
     }
 
@@ -153,6 +164,7 @@ mod tests {
 NODE   PEER   ADDRESS       AS           STATE         SINCE   RECEIVED   ADVERTISED   REASON
 n1     tor1   172.31.1.1    65101        Established   2m5s    8          2            -
 n1     mesh   172.31.1.12   4200000001   Idle          0s      0          0            OPEN refused: bad peer AS, expected 4200000002
+n1     tor2   172.31.2.1    external     Active        0s      0          0            -
 ";
         assert_eq!(table(&nodes()).render(Format::Table), golden);
         let wide = table(&nodes()).render(Format::Wide);

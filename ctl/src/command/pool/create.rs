@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
   margayctl pool create pods --cidr 10.244.0.0/16 --nat-outgoing
   margayctl pool create pods-v6 --cidr fd00:10:244::/56
   margayctl pool create rack1 --cidr 10.1.0.0/20 --block-size 27 --node-selector topology.margay.dev/rack=rack1
+  margayctl pool create gold --cidr 10.9.0.0/24 --namespace-selector team=gold --priority 10 --reserve-edges false
   margayctl pool create pods --cidr 10.244.0.0/16 --dry-run -o yaml")]
 pub(crate) struct Command {
     /// Name of the IPPool
@@ -40,6 +41,20 @@ pub(crate) struct Command {
     /// Only nodes with these labels claim from it
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = selector)]
     node_selector: Option<LabelSelector>,
+    /// Only pods of namespaces with these labels get its addresses, and get them before those of other pools
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = selector)]
+    namespace_selector: Option<LabelSelector>,
+    /// Of several pools for a pod the one with the highest number goes first
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    priority: i32,
+    /// Whether its first and last address are never used; true for IPv4 and false for IPv6 when left out
+    #[arg(long, value_name = "true|false")]
+    reserve_edges: Option<bool>,
     /// Have the API server check the pool, and store nothing
     #[arg(long)]
     dry_run: bool,
@@ -98,6 +113,9 @@ impl Command {
             cidr: self.cidr.to_string(),
             block_size: self.block_size,
             node_selector: self.node_selector.clone(),
+            namespace_selector: self.namespace_selector.clone(),
+            priority: self.priority,
+            reserve_edges: self.reserve_edges,
             disabled: self.disabled,
             nat_outgoing: self.nat_outgoing,
         };
@@ -122,22 +140,10 @@ fn compare(existing: &IPPool, wanted: &IPPool) -> Result<(), String> {
         lines.push(format!("  spec.{field} is {old}, not {new}"));
         patch.insert(field.to_owned(), merge_patch(&old, new));
     };
-    if old.nat_outgoing != new.nat_outgoing {
-        change(
-            "natOutgoing",
-            json!(old.nat_outgoing),
-            json!(new.nat_outgoing),
-        );
-    }
-    if old.disabled != new.disabled {
-        change("disabled", json!(old.disabled), json!(new.disabled));
-    }
-    if old.node_selector != new.node_selector {
-        change(
-            "nodeSelector",
-            json!(old.node_selector),
-            json!(new.node_selector),
-        );
+    for (field, old, new) in changeable(old, new) {
+        if old != new {
+            change(field, old, new);
+        }
     }
     let cidr = |spec: &IPPoolSpec| spec.cidr.parse::<IpNetwork>();
     let immutable = match (cidr(old), cidr(new)) {
@@ -174,6 +180,28 @@ fn compare(existing: &IPPool, wanted: &IPPool) -> Result<(), String> {
         "ippool/{name} exists with another spec:\n{}\n{remedy}",
         lines.join("\n")
     ))
+}
+
+/// The fields that may change, but for the cidr: as they are and as they are wanted.
+fn changeable(old: &IPPoolSpec, new: &IPPoolSpec) -> Vec<(&'static str, Value, Value)> {
+    let edges = |spec: &IPPoolSpec| {
+        let cidr = spec.cidr.parse::<IpNetwork>();
+        cidr.map_or(spec.reserve_edges, |c| {
+            Some(spec.effective_reserve_edges(c))
+        })
+    };
+    let row = |spec: &IPPoolSpec| {
+        [
+            ("natOutgoing", json!(spec.nat_outgoing)),
+            ("disabled", json!(spec.disabled)),
+            ("nodeSelector", json!(spec.node_selector)),
+            ("namespaceSelector", json!(spec.namespace_selector)),
+            ("priority", json!(spec.priority)),
+            ("reserveEdges", json!(edges(spec))),
+        ]
+    };
+    let pair = |((field, old), (_, new))| (field, old, new);
+    row(old).into_iter().zip(row(new)).map(pair).collect()
 }
 
 /// What turns `old` into `new` as a JSON merge patch (RFC 7396): there, keys that are left out stay, and null removes.
@@ -221,6 +249,9 @@ mod tests {
             nat_outgoing: false,
             disabled: false,
             node_selector: None,
+            namespace_selector: None,
+            priority: 0,
+            reserve_edges: None,
             dry_run: false,
         }
     }
@@ -304,6 +335,33 @@ change it with: kubectl patch ippool pods --type merge -p '{\"spec\":{\"cidr\":\
         assert_eq!(
             compare(&pool("10.244.0.0/16"), &wanted).unwrap_err(),
             golden
+        );
+    }
+
+    #[test]
+    fn what_decides_the_order_may_change() {
+        let wanted = Command {
+            priority: -3,
+            namespace_selector: Some(selector("team=gold").unwrap()),
+            reserve_edges: Some(true),
+            ..command("10.244.0.0/16")
+        };
+        let mut wanted = wanted.wanted().unwrap();
+        let golden = "\
+ippool/pods exists with another spec:
+  spec.namespaceSelector is null, not {\"matchLabels\":{\"team\":\"gold\"}}
+  spec.priority is 0, not -3
+change it with: kubectl patch ippool pods --type merge -p '{\"spec\":{\"namespaceSelector\":{\"matchLabels\":{\"team\":\"gold\"}},\"priority\":-3}}'";
+        let here = pool("10.244.0.0/16");
+        assert_eq!(compare(&here, &wanted).unwrap_err(), golden);
+        wanted.spec = IPPoolSpec {
+            reserve_edges: Some(false),
+            ..here.spec.clone()
+        };
+        let edges = compare(&here, &wanted).unwrap_err();
+        assert!(
+            edges.contains("spec.reserveEdges is true, not false"),
+            "{edges}"
         );
     }
 

@@ -7,6 +7,7 @@ use crate::table::{Column, Table, column, wide};
 use crate::text;
 use clap::Args;
 use ipnetwork::IpNetwork;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Api;
 use kube::api::ListParams;
 use kube::core::Selector;
@@ -50,6 +51,9 @@ const COLUMNS: &[Column] = &[
     column("CAPACITY"),
     wide("BLOCKS"),
     wide("NODES"),
+    wide("NAMESPACES"),
+    wide("PRIORITY"),
+    wide("EDGES"),
     wide("MESSAGE"),
 ];
 
@@ -64,21 +68,26 @@ fn row(pool: &IPPool) -> Vec<String> {
         .conditions
         .iter()
         .find(|condition| condition.type_ == "Active");
+    // What an active pool lacks is what its reader wants to know.
+    let exhausted = |c: &&Condition| c.type_ == "Exhausted" && c.status == "True";
+    let telling = status.conditions.iter().find(exhausted);
+    let telling = telling.filter(|_| Condition::is_true(&status.conditions, "Active"));
     let of = |part: fn(&Condition) -> &String| {
-        active
+        telling
+            .or(active)
             .map(|condition| part(condition).clone())
             .unwrap_or_default()
     };
-    let block = spec
-        .cidr
-        .parse::<IpNetwork>()
-        .map(|cidr| format!("/{}", spec.effective_block_size(cidr)));
+    let cidr = spec.cidr.parse::<IpNetwork>().ok();
+    let edges = cidr.map(|c| spec.effective_reserve_edges(c));
+    let edges = edges.map(|reserved| if reserved { "reserved" } else { "used" });
+    let block = cidr.map(|cidr| format!("/{}", spec.effective_block_size(cidr)));
     vec![
         pool.metadata.name.clone().unwrap_or_default(),
         spec.cidr.clone(),
         block.unwrap_or_default(),
         if spec.nat_outgoing { "yes" } else { "no" }.to_owned(),
-        of(|condition| &condition.status),
+        active.map(|c| c.status.clone()).unwrap_or_default(),
         of(|condition| &condition.reason),
         status.allocated.to_string(),
         status
@@ -86,13 +95,16 @@ fn row(pool: &IPPool) -> Vec<String> {
             .parse()
             .map_or_else(|_| status.capacity.clone(), text::count),
         status.blocks.to_string(),
-        nodes(pool),
+        selected(spec.node_selector.as_ref()),
+        selected(spec.namespace_selector.as_ref()),
+        spec.priority.to_string(),
+        edges.unwrap_or_default().to_owned(),
         of(|condition| &condition.message),
     ]
 }
 
-fn nodes(pool: &IPPool) -> String {
-    let Some(selector) = pool.spec.node_selector.clone() else {
+fn selected(selector: Option<&LabelSelector>) -> String {
+    let Some(selector) = selector.cloned() else {
         return "all".to_owned();
     };
     Selector::try_from(selector)
@@ -134,10 +146,34 @@ pods-v6   fd00:10:244::/56   /120    no    False    Overlap   0      4.7e21
 ";
         assert_eq!(table(&pools()).render(Format::Table), golden);
         let wide = table(&pools()).render(Format::Wide);
-        assert!(wide.contains("BLOCKS   NODES     MESSAGE\n"), "{wide}");
         assert!(
-            wide.ends_with("4.7e21     0        rack=r1   overlaps ippool/old\n"),
+            wide.contains("BLOCKS   NODES     NAMESPACES   PRIORITY   EDGES      MESSAGE\n"),
             "{wide}"
+        );
+        assert!(
+            wide.ends_with(
+                "4.7e21     0        rack=r1   all          0          used       overlaps ippool/old\n"
+            ),
+            "{wide}"
+        );
+    }
+
+    #[test]
+    fn a_full_pool_says_so() {
+        let mut full = pools().remove(0);
+        let status = full.status.as_mut().unwrap();
+        let condition = json!({"type": "Exhausted", "status": "True", "reason": "NoFreeAddress", "message": "enlarge it", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        status
+            .conditions
+            .push(serde_json::from_value(condition).unwrap());
+        let row = row(&full);
+        assert_eq!(
+            (
+                row[4].as_str(),
+                row[5].as_str(),
+                row.last().unwrap().as_str()
+            ),
+            ("True", "NoFreeAddress", "enlarge it")
         );
     }
 
