@@ -19,8 +19,10 @@ mod selector;
 #[cfg(test)]
 mod tests;
 mod warnings;
+mod who;
 
 pub use event::{Change, Event, PodIdentity};
+use identity::Duplicate;
 pub use identity::{Identity, Missing};
 pub use inputs::Inputs;
 pub use plan::Plan;
@@ -37,8 +39,7 @@ use crate::{
 use ipnetwork::IpNetwork;
 use margay_bgp::{Asn, Families, Origination, SpeakerConfig};
 use margay_ipam::{Attachment, Block, Family, Pool};
-use margay_policy::{Endpoint, Index, Masquerade, table::Ifname};
-use margay_proto::crd::IPPool;
+use margay_policy::{Endpoint, Index, table::Ifname};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
@@ -82,7 +83,7 @@ pub struct Engine {
 /// The kinds that must have been listed before policy may be written.
 const POLICY_KINDS: [&str; 3] = ["Pod", "Namespace", "NetworkPolicy"];
 /// The kinds that the translation of addresses follows from, which is in the same table, unless they were kept on disk.
-const MASQUERADE_KINDS: [&str; 3] = ["Node", "IPPool", "BGPNode"];
+const MASQUERADE_KINDS: [&str; 4] = ["Node", "NodeConfig", "IPPool", "BGPNode"];
 /// The kinds that the BGP half follows from, unless they were kept on disk.
 const ROUTING_KINDS: [&str; 6] = [
     "Node",
@@ -225,13 +226,11 @@ impl Engine {
             .collect();
         let identity = identity.ok();
         faults.extend(identity::idle_configs(&self.inputs, &self.node));
+        let duplicates = self.duplicates(identity.as_ref(), &mut faults);
         let speaker = identity
             .as_ref()
-            .map(|i| self.desired(i, &mut faults))
+            .map(|i| self.desired(i, &duplicates, &mut faults))
             .unwrap_or_default();
-        if let Some(identity) = &identity {
-            faults.extend(identity::duplicates(&self.inputs, &self.node, identity));
-        }
         self.mask();
         faults.extend(self.index.problems().iter().map(ToString::to_string));
         let routes = identity.as_ref().and_then(|i| self.routes(i));
@@ -255,7 +254,8 @@ impl Engine {
             not_ready: self.not_ready(&faults),
             identity,
             faults,
-            warnings: Arc::new(warnings::of_policies(self.index.local_problems())),
+            warnings: Arc::new(self.warnings(&duplicates)),
+            duplicates: duplicates.into_iter().map(|d| d.text).collect(),
             mtu,
         }
     }
@@ -282,7 +282,8 @@ impl Engine {
     /// Without its pools and nodes the table would end the translation of whatever pods send outside.
     fn table_synced(&self) -> bool {
         let listed = |kind: &&'static str| self.synced.contains(kind);
-        self.policy_synced() && (self.restored || MASQUERADE_KINDS.iter().all(listed))
+        let known = self.restored || MASQUERADE_KINDS.iter().all(listed);
+        self.policy_synced() && known && self.own().is_ok()
     }
 
     fn routing_listed(&self) -> bool {
@@ -316,14 +317,13 @@ impl Engine {
         if self.identity().is_err() {
             return faults.first().cloned();
         }
-        let labels = self.labels();
-        let claimable = self
-            .inputs
-            .pools
-            .values()
-            .filter_map(|p| Pool::try_from(p).ok())
-            .filter(|p| p.claimable(&labels));
-        let families: BTreeSet<Family> = claimable.map(|p| p.family()).collect();
+        let claimable = self.claimable();
+        let of = |pools: &mut dyn Iterator<Item = &Pool>| -> BTreeSet<Family> {
+            pools.map(Pool::family).collect()
+        };
+        let families = of(&mut claimable.iter());
+        // A block of a pool for some namespaces only is claimed when a pod of theirs comes.
+        let ahead = of(&mut claimable.iter().filter(|p| p.is_general()));
         if families.is_empty() {
             return Some(
                 "no IPPool is active for this node; `margayctl pool list` says why".to_owned(),
@@ -336,7 +336,7 @@ impl Engine {
                 .any(|b| Family::of(b.cidr) == *family)
         };
         let missing = |f: &Family| !owned(f);
-        if let Some(family) = families.iter().find(|f| missing(f)) {
+        if let Some(family) = ahead.iter().find(|f| missing(f)) {
             return Some(format!("claiming the first {family} block"));
         }
         // Pods would silently get one family less than their neighbours: a pool that vanished is no wish for that.
@@ -386,15 +386,6 @@ impl Engine {
         self.attachments.insert(link, attachment);
     }
 
-    /// Who this node is, once every object that decides it is known: an AS number without the NodeConfigs would be another's.
-    fn identity(&self) -> Result<Identity, Missing> {
-        if self.routing_listed() || self.restored {
-            Identity::of(&self.inputs, &self.node)
-        } else {
-            Err(Missing::Lists)
-        }
-    }
-
     fn labels(&self) -> BTreeMap<String, String> {
         self.inputs
             .nodes
@@ -403,42 +394,17 @@ impl Engine {
             .unwrap_or_default()
     }
 
-    /// What pods may reach without translation, and what the node translates to. It needs no BGP, so it follows from the Node alone.
-    fn mask(&mut self) {
-        let (v4, v6) = self
-            .inputs
-            .nodes
-            .get(&self.node)
-            .map(identity::addresses)
-            .unwrap_or_default();
-        let own = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
-        let cidr = |pool: &IPPool| pool.spec.cidr.parse::<IpNetwork>().ok();
-        let nodes = self
-            .inputs
-            .bgp_nodes
-            .values()
-            .flat_map(|n| &n.spec.addresses)
-            .filter_map(|a| a.parse().ok());
-        self.index.set_masquerade(Masquerade {
-            sources: self
-                .inputs
-                .pools
-                .values()
-                .filter(|p| p.spec.nat_outgoing)
-                .filter_map(cidr)
-                .collect(),
-            exempt: self.inputs.pools.values().filter_map(cidr).collect(),
-            nodes: nodes.chain(own).collect(),
-            v4,
-            v6,
-        });
-    }
-
-    fn desired(&self, identity: &Identity, faults: &mut Vec<String>) -> Desired {
+    fn desired(
+        &self,
+        identity: &Identity,
+        duplicates: &[Duplicate],
+        faults: &mut Vec<String>,
+    ) -> Desired {
         let Some(configuration) = self.inputs.configuration() else {
             return Desired::default();
         };
-        let (peers, wrong) = peers::wanted(&self.inputs, &self.node, identity);
+        let kernel = self.underlay.as_deref();
+        let (peers, wrong) = peers::wanted(&self.inputs, &self.node, identity, kernel, duplicates);
         faults.extend(wrong);
         let mut config = SpeakerConfig::new(Asn(identity.asn), identity.router_id);
         config.restarting = !self.forwarding.is_empty();
@@ -447,15 +413,25 @@ impl Engine {
         Desired {
             identity: Some(config),
             listen_port: identity.listen_port,
+            listen_addresses: identity.listen_addresses.clone(),
             peers: peers.into_values().collect(),
-            originations: self
-                .blocks
-                .iter()
-                .flatten()
-                .map(|block| Origination::new(block.cidr))
-                .collect(),
+            originations: self.originations(identity),
             next_hops: self.resolved(),
         }
+    }
+
+    /// The node's blocks, and those of its own addresses to which nothing but a route leads, as to one on loopback.
+    fn originations(&self, identity: &Identity) -> Vec<Origination> {
+        let blocks = self.blocks.iter().flatten().map(|block| block.cidr);
+        let apart = |address: &IpAddr| {
+            let kernel = self.underlay.as_ref();
+            kernel.is_some_and(|kernel| kernel.is_apart(*address))
+        };
+        let own = identity.addresses().into_iter().filter(apart);
+        blocks
+            .chain(own.map(IpNetwork::from))
+            .map(Origination::new)
+            .collect()
     }
 
     fn resolved(&self) -> HashMap<IpAddr, Option<u32>> {
@@ -502,19 +478,6 @@ impl Engine {
             }
         }
         Some(routes)
-    }
-
-    /// Zero while it is not known: a link made meanwhile would keep a guess.
-    fn mtu(&self, identity: &Identity) -> u32 {
-        let uplink = |u: &Arc<Snapshot>| {
-            let links = identity.addresses().into_iter();
-            let mtus = links.filter_map(|a| u.link_of_address(a).map(|l| l.mtu));
-            mtus.min().unwrap_or(1500)
-        };
-        identity
-            .mtu
-            .or_else(|| self.underlay.as_ref().map(uplink))
-            .unwrap_or_default()
     }
 }
 

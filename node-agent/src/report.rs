@@ -209,12 +209,21 @@ impl Reporter {
             None => condition("Degraded", false, "AsWanted", ""),
             Some(_) => condition("Degraded", true, "Faults", &faults.join("; ")),
         };
+        let duplicate = match plan.duplicates.first() {
+            None => condition("DuplicateRouterID", false, "Unique", ""),
+            Some(_) => condition(
+                "DuplicateRouterID",
+                true,
+                "Duplicate",
+                &plan.duplicates.join("; "),
+            ),
+        };
         NodeStateStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             established: format!("{established}/{}", sessions.len()),
             sessions,
             generation: i64::try_from(applied.generation).unwrap_or(i64::MAX),
-            conditions: vec![ready, degraded],
+            conditions: vec![ready, degraded, duplicate],
         }
     }
 

@@ -58,6 +58,18 @@ pub struct About {
 }
 
 impl About {
+    /// A node.
+    pub fn node(name: &str, uid: &str) -> Self {
+        Self {
+            api_version: "v1",
+            kind: "Node",
+            namespace: String::new(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            generation: 0,
+        }
+    }
+
     /// A pod.
     pub fn pod(namespace: &str, name: &str, uid: &str) -> Self {
         Self {

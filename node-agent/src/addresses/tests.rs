@@ -76,6 +76,7 @@ async fn bench(blocks: &[IPBlock]) -> Bench {
         ipv4: None,
         ipv6: None,
         listen_port: 179,
+        listen_addresses: None,
         node_uid: "uid-a".to_owned(),
         mtu: None,
     };
@@ -271,7 +272,7 @@ async fn a_block_that_only_one_pod_wants_is_claimed_when_it_asks_and_not_for_one
     let mut bench = bench(&[object(FIRST, "1")]).await;
     assert!(!matches!(bench.task.next_job(), Some(Job::Claim(_))));
     let pod = [(names::IPV4_POOLS.to_owned(), "gold".to_owned())].into();
-    let namespace = std::collections::BTreeMap::new();
+    let namespace = BTreeMap::new();
     bench.wish = Wish::of(("web", &pod), ("default", &namespace), namespace.clone());
     drop(bench.ask("c1"));
     assert!(!matches!(bench.task.next_job(), Some(Job::Claim(_))));

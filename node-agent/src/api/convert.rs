@@ -42,10 +42,13 @@ fn peer(Peer { status, since }: Peer) -> agent::Peer {
     agent::Peer {
         name: status.description,
         address: status.address.to_string(),
-        remote_as: status.remote_as.map_or_else(
-            || status.configured_as.parse().unwrap_or_default(),
-            |asn| asn.0,
-        ),
+        remote_as: match (status.remote_as, status.configured_as.as_str()) {
+            (Some(asn), _) => asn.0,
+            (None, "internal") => status.local_as.0,
+            // 0 for `external`: which one is not known before the peer has said it.
+            (None, configured) => configured.parse().unwrap_or_default(),
+        },
+        configured_as: status.configured_as,
         local_as: status.local_as.0,
         state: status.state.to_string(),
         since_seconds: since.as_secs(),

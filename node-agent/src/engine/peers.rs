@@ -1,18 +1,22 @@
-//! From objects to sessions: which peers this node keeps. A function of the inputs alone.
+//! From objects to sessions: which peers this node keeps. A function of the objects and the kernel's addresses alone.
 //!
 //! A session between nodes is symmetric: when a BGPPeer's `nodeSelector` picks one and its `peerSelector` the other, both keep it.
 //! Every session exports what the node itself originates and nothing it learned: a node is never transit.
 
 use super::{
     Identity, Inputs,
+    identity::{Duplicate, is_lasting},
     selector::{fault, selects},
 };
+use crate::kernel::underlay::{Address, Snapshot};
+use ipnetwork::IpNetwork;
 use kube::ResourceExt;
 use margay_bgp::{
     Asn, Families, LocalAddresses, PeerConfig, PerFamily, Policy, RemoteAs as BgpRemoteAs,
 };
 use margay_proto::crd::{BGPConfigurationSpec, BGPNode, BGPPeer, BGPPeerSpec, Mesh, RemoteAs};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, btree_map::Entry},
     net::IpAddr,
 };
@@ -22,6 +26,8 @@ pub(super) fn wanted(
     inputs: &Inputs,
     node: &str,
     identity: &Identity,
+    kernel: Option<&Snapshot>,
+    duplicates: &[Duplicate],
 ) -> (BTreeMap<IpAddr, PeerConfig>, Vec<String>) {
     let mut peers = BTreeMap::new();
     let mut faults = Vec::new();
@@ -41,7 +47,7 @@ pub(super) fn wanted(
             spec.peer_selector.as_ref(),
         ));
         let found = match &peer.spec.address {
-            Some(address) => router(inputs, node, identity, configuration, peer, address),
+            Some(address) => router(inputs, node, identity, kernel, configuration, peer, address),
             None => Ok(neighbours(inputs, node, identity, configuration, peer)),
         };
         match found {
@@ -58,6 +64,13 @@ pub(super) fn wanted(
             if let Some(peer) = to_node(identity, configuration, other, &BGPPeerSpec::default()) {
                 peers.entry(peer.address).or_insert(peer);
             }
+        }
+    }
+    for duplicate in duplicates {
+        let description = format!("BGPNode/{}", duplicate.node);
+        let twin = |p: &&mut PeerConfig| p.description == description;
+        for peer in peers.values_mut().filter(twin) {
+            peer.held_down = Some(duplicate.text.clone());
         }
     }
     (peers, faults)
@@ -95,6 +108,7 @@ fn router(
     inputs: &Inputs,
     node: &str,
     identity: &Identity,
+    kernel: Option<&Snapshot>,
     defaults: &BGPConfigurationSpec,
     peer: &BGPPeer,
     address: &str,
@@ -138,10 +152,57 @@ fn router(
         remote_as,
         peer.spec.port.unwrap_or(179),
     );
+    let local = kernel
+        .and_then(|kernel| on_link(kernel, identity, address))
+        .unwrap_or(config.local_addresses);
     Ok(vec![PeerConfig {
         description: name,
+        source: match address {
+            IpAddr::V4(_) => local.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => local.v6.map(IpAddr::V6),
+        },
+        local_addresses: local,
         ..config
     }])
+}
+
+/// What the node calls itself towards a router on one of its links: the link's addresses, when its own is elsewhere, as on loopback with
+/// two uplinks. The router knows its neighbours by these, and takes no next hop that is not on the link.
+fn on_link(kernel: &Snapshot, identity: &Identity, router: IpAddr) -> Option<LocalAddresses> {
+    let own = identity.address_like(router)?;
+    // By subnets, not by routes: those of a link without carrier are not used, and its session is not to move for a moment's loss.
+    let near = |a: &&Address| {
+        let subnet = IpNetwork::new(a.ip, a.prefix_len);
+        is_lasting(a.ip) && !a.is_unusable() && subnet.is_ok_and(|subnet| subnet.contains(router))
+    };
+    let addresses = || kernel.addresses();
+    let near = addresses()
+        .filter(near)
+        .min_by_key(|a| (Reverse(a.prefix_len), a.is_passing(), a.ip))?;
+    let (link, source) = (near.ifindex, near.ip);
+    if kernel
+        .link_of_address(own)
+        .is_none_or(|l| l.ifindex == link)
+    {
+        return None;
+    }
+    let other = || {
+        let of_link = addresses().filter(|a| a.ifindex == link && !a.is_unusable());
+        let global = of_link.filter(|a| is_lasting(a.ip) && a.ip.is_ipv4() != router.is_ipv4());
+        let best = global.min_by_key(|a| (a.is_passing(), a.ip));
+        best.map(|a| a.ip)
+    };
+    let mut local = LocalAddresses {
+        v4: identity.ipv4,
+        v6: identity.ipv6,
+    };
+    for address in [Some(source), other()].into_iter().flatten() {
+        match address {
+            IpAddr::V4(v4) => local.v4 = Some(v4),
+            IpAddr::V6(v6) => local.v6 = Some(v6),
+        }
+    }
+    Some(local)
 }
 
 fn neighbours(

@@ -34,6 +34,8 @@ pub struct Plan {
     pub not_ready: Option<String>,
     /// What is wrong with objects: each names object, field, value and remedy.
     pub faults: Vec<String>,
+    /// Nodes with this one's router id, each with the remedy; they are among the faults, too.
+    pub duplicates: Vec<String>,
     /// What people are told by events on their objects.
     pub warnings: Arc<BTreeSet<Warning>>,
     /// MTU of new pod links.

@@ -13,6 +13,8 @@ pub struct Desired {
     pub identity: Option<SpeakerConfig>,
     /// TCP port to listen on.
     pub listen_port: u16,
+    /// Addresses to listen on, none if there are none in it; all addresses when it is `None`.
+    pub listen_addresses: Option<Vec<IpAddr>>,
     /// All peers; `description` names the object that asked for the session.
     pub peers: Vec<PeerConfig>,
     /// All routes of our own.
@@ -23,15 +25,26 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// The port to listen on, if there is anybody to listen for.
-    pub(super) fn port(&self) -> Option<u16> {
-        self.identity.as_ref().map(|_| self.listen_port)
+    /// Where to listen, if there is anybody to listen for.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.identity.as_ref().map(|_| Place {
+            port: self.listen_port,
+            addresses: self.listen_addresses.clone(),
+        })
     }
 
     /// The configuration of one peer.
     pub(super) fn peer(&self, address: IpAddr) -> Option<&PeerConfig> {
         self.peers.iter().find(|peer| peer.address == address)
     }
+}
+
+/// Where the speaker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) port: u16,
+    /// All when there are none named.
+    pub(super) addresses: Option<Vec<IpAddr>>,
 }
 
 /// What cannot change while a speaker lives.

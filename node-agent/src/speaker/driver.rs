@@ -46,11 +46,11 @@ impl Driver {
             trouble,
             heartbeat,
         } = self;
-        let (ports, follow) = watch::channel(None);
+        let (places, follow) = watch::channel(None);
         let (incoming_sender, mut incoming) = mpsc::channel(INCOMING);
         let mut listening = JoinSet::new();
         listening.spawn(listener::run(follow, incoming_sender, trouble));
-        let mut owner = Owner::new(published, ports);
+        let mut owner = Owner::new(published, places);
         let mut batch = Vec::with_capacity(BATCH);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,14 +1,15 @@
-//! The task that listens for peers: follows the configured port, survives everything, says what is wrong.
+//! The task that listens for peers: follows the configured port and addresses, survives everything, says what is wrong.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::desired::Place;
 use super::{holder, socket};
 
 /// First and longest pause between attempts to bind.
@@ -24,57 +25,70 @@ pub(super) struct Incoming {
     pub(super) stream: TcpStream,
 }
 
-/// Listens on the port that `ports` names, `None` for none, until its sender is gone.
+/// Listens where `places` says, `None` for nowhere, until its sender is gone.
 ///
 /// `trouble` holds why nobody can connect, with the remedy; `None` when all is well.
 pub(super) async fn run(
-    mut ports: watch::Receiver<Option<u16>>,
+    mut places: watch::Receiver<Option<Place>>,
     accepted: mpsc::Sender<Incoming>,
     trouble: watch::Sender<Option<String>>,
 ) {
     loop {
-        let port = *ports.borrow_and_update();
+        let place = places.borrow_and_update().clone();
         tokio::select! {
-            changed = ports.changed() => if changed.is_err() { return },
-            never = serve(port, &accepted, &trouble) => match never {},
+            changed = places.changed() => if changed.is_err() { return },
+            never = serve(place, &accepted, &trouble) => match never {},
         }
     }
 }
 
 async fn serve(
-    port: Option<u16>,
+    place: Option<Place>,
     accepted: &mpsc::Sender<Incoming>,
     trouble: &watch::Sender<Option<String>>,
 ) -> Infallible {
-    let Some(port) = port else {
+    let Some(place) = place else {
         trouble.send_replace(None);
         return std::future::pending().await;
     };
-    let listener = bind(port, trouble).await;
-    tracing::info!(port, "listening for BGP peers");
-    loop {
-        match accept(&listener).await {
-            // A driver that is gone aborts this task, too.
-            Ok(incoming) => drop(accepted.send(incoming).await),
-            Err(error) => {
-                tracing::warn!(port, %error, "cannot accept a BGP connection");
-                sleep(ACCEPT_RETRY).await;
+    let port = place.port;
+    let listeners = bind(&place, trouble).await;
+    tracing::info!(port, addresses = ?place.addresses, "listening for BGP peers");
+    let each = listeners.iter().map(|listener| async move {
+        loop {
+            match accept(listener).await {
+                // A driver that is gone aborts this task, too.
+                Ok(incoming) => drop(accepted.send(incoming).await),
+                Err(error) => {
+                    tracing::warn!(port, %error, "cannot accept a BGP connection");
+                    sleep(ACCEPT_RETRY).await;
+                }
             }
         }
-    }
+    });
+    let _: Vec<Infallible> = futures::future::join_all(each).await;
+    // Only a place without an address gets here: nobody is listened for.
+    std::future::pending().await
 }
 
-async fn bind(port: u16, trouble: &watch::Sender<Option<String>>) -> TcpListener {
+async fn bind(place: &Place, trouble: &watch::Sender<Option<String>>) -> Vec<TcpListener> {
     let (mut pause, longest) = RETRY;
     loop {
-        match socket::listen(port) {
-            Ok(listener) => {
+        let bound: Result<Vec<_>, _> = match &place.addresses {
+            None => socket::listen(place.port).map(|listener| vec![listener]),
+            Some(all) => all
+                .iter()
+                .map(|ip| socket::listen_on(SocketAddr::new(*ip, place.port)))
+                .collect(),
+        };
+        match bound {
+            Ok(listeners) => {
                 trouble.send_replace(None);
-                return listener;
+                return listeners;
             }
             Err(error) => {
-                let text = explain(port, &error).await;
-                tracing::warn!(port, "{text}");
+                let text = explain(place.port, &error).await;
+                tracing::warn!(port = place.port, "{text}");
                 trouble.send_replace(Some(text));
             }
         }
@@ -107,7 +121,7 @@ async fn explain(port: u16, error: &io::Error) -> String {
                 format!("another program (find it on the node with `ss -ltnp sport = :{port}`)")
             });
             format!(
-                "port {port} is in use by {holder}; stop it or set another listenPort in the BGPConfiguration"
+                "port {port} is in use by {holder}; stop it, or set another listenPort in the BGPConfiguration or listen.port in a NodeConfig"
             )
         }
         io::ErrorKind::PermissionDenied => {
@@ -123,6 +137,38 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    fn everywhere(port: u16) -> Option<Place> {
+        Some(Place {
+            port,
+            addresses: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn only_the_addresses_that_are_named_take_connections() {
+        let free = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let named = ["127.0.0.2", "::1"].map(|ip| ip.parse().unwrap());
+        let (_places, follow) = watch::channel(Some(Place {
+            port,
+            addresses: Some(named.to_vec()),
+        }));
+        let (sender, mut accepted) = mpsc::channel(1);
+        let task = tokio::spawn(run(follow, sender, watch::channel(None).0));
+        for address in named {
+            let start = Instant::now();
+            while TcpStream::connect((address, port)).await.is_err() {
+                assert!(start.elapsed() < Duration::from_secs(10), "{address}");
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(accepted.recv().await.unwrap().local, address);
+        }
+        let other = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+        assert_eq!(other.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        task.abort();
+    }
 
     async fn until(
         trouble: &mut watch::Receiver<Option<String>>,
@@ -142,7 +188,7 @@ mod tests {
             .or_else(|_| std::net::TcpListener::bind("0.0.0.0:0"))
             .unwrap();
         let port = other.local_addr().unwrap().port();
-        let (_ports, follow) = watch::channel(Some(port));
+        let (_places, follow) = watch::channel(everywhere(port));
         let (sender, mut accepted) = mpsc::channel(1);
         let (state, mut trouble) = watch::channel(None);
         let task = tokio::spawn(run(follow, sender, state));
@@ -181,11 +227,11 @@ mod tests {
                 .port()
         };
         let (first, second) = (free(), free());
-        let (ports, follow) = watch::channel(Some(first));
+        let (places, follow) = watch::channel(everywhere(first));
         let (sender, mut accepted) = mpsc::channel(1);
         let task = tokio::spawn(run(follow, sender, watch::channel(None).0));
         for port in [first, second] {
-            ports.send_replace(Some(port));
+            places.send_replace(everywhere(port));
             let start = Instant::now();
             while TcpStream::connect((Ipv4Addr::LOCALHOST, port))
                 .await
@@ -199,7 +245,7 @@ mod tests {
             }
             accepted.recv().await.unwrap();
         }
-        ports.send_replace(None);
+        places.send_replace(None);
         let start = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, second))
             .await
@@ -210,7 +256,7 @@ mod tests {
                 "port {second} never closed"
             );
         }
-        drop(ports);
+        drop(places);
         task.await.unwrap();
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::connection::{self, Event, Finished, Outbox};
+use super::desired::Place;
 use super::handle::{Request, Session};
 use super::listener::Incoming;
 use super::{Desired, Learned, desired, socket};
@@ -45,7 +46,7 @@ pub(super) struct Owner {
     /// From the present speaker's connections; each speaker has its own queue, because ids begin anew.
     pub(super) events: mpsc::Receiver<Event>,
     events_sender: mpsc::Sender<Event>,
-    ports: watch::Sender<Option<u16>>,
+    places: watch::Sender<Option<Place>>,
     published: Published,
     learned: Learned,
     notes: HashMap<IpAddr, Notes>,
@@ -61,7 +62,7 @@ struct Changed {
 }
 
 impl Owner {
-    pub(super) fn new(published: Published, ports: watch::Sender<Option<u16>>) -> Self {
+    pub(super) fn new(published: Published, places: watch::Sender<Option<Place>>) -> Self {
         let (events_sender, events) = mpsc::channel(EVENTS);
         Self {
             speaker: None,
@@ -71,7 +72,7 @@ impl Owner {
             connections: JoinSet::new(),
             events,
             events_sender,
-            ports,
+            places,
             published,
             learned: Learned::default(),
             notes: HashMap::new(),
@@ -108,9 +109,12 @@ impl Owner {
         }
         self.count_announced();
         self.forget_peers(&old);
-        let port = desired.port();
-        self.ports
-            .send_if_modified(|listening| std::mem::replace(listening, port) != port);
+        let place = desired.place();
+        self.places.send_if_modified(|listening| {
+            let moved = *listening != place;
+            *listening = place;
+            moved
+        });
     }
 
     /// Ends the old speaker's sessions and makes the new one, if there shall be one.

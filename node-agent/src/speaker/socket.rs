@@ -79,7 +79,11 @@ pub(super) fn missing_protection(gtsm: bool, password: bool) -> Option<&'static 
     }
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+/// Listens on one address.
+///
+/// # Errors
+/// What the kernel says: the port is in use, or the node has no such address.
+pub(super) fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),

@@ -47,6 +47,7 @@ pub(crate) fn desired() -> Desired {
     Desired {
         identity: Some(SpeakerConfig::new(OUR_AS, [10, 99, 0, 2].into())),
         listen_port: 179,
+        listen_addresses: None,
         peers: vec![peer],
         originations: OUR_ROUTES
             .map(|prefix| Origination::new(prefix.parse().unwrap()))

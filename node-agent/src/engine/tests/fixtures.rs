@@ -13,7 +13,7 @@ use margay_ipam::{AttachmentKey, Netns};
 use margay_proto::{
     crd::{
         BGPConfiguration, BGPConfigurationSpec, BGPNode, BGPNodeSpec, BGPPeer, BGPPeerSpec,
-        Condition, IPPoolSpec, IPPoolStatus, NodeConfig, NodeConfigSpec,
+        Condition, IPPool, IPPoolSpec, IPPoolStatus, NodeConfig, NodeConfigSpec,
     },
     slim::{Namespace, Node, NodeAddress, Pod},
 };
@@ -166,12 +166,11 @@ pub(super) fn learned(routes: &[(&str, &[&str])]) -> Learned {
     Learned::decided(routes.iter().map(route))
 }
 
-/// An uplink 172.31.0.1/24 and fd31::1/64 of MTU 1400, and default routes over it.
-fn underlay() -> Snapshot {
-    let link = Link {
-        ifindex: 2,
-        name: "up0".to_owned(),
-        mtu: 1400,
+pub(super) fn link(ifindex: u32, name: &str, mtu: u32) -> events::Event {
+    events::Event::Link(Link {
+        ifindex,
+        name: name.to_owned(),
+        mtu,
         up: true,
         carrier: true,
         mac: None,
@@ -180,13 +179,20 @@ fn underlay() -> Snapshot {
         peer_ifindex: None,
         addr_gen_mode: None,
         kind: None,
-    };
-    let address = |ip: &str, prefix_len| Address {
-        ifindex: 2,
+    })
+}
+
+pub(super) fn address(ifindex: u32, ip: &str, prefix_len: u8, flags: u32) -> events::Event {
+    events::Event::Address(Address {
+        ifindex,
         ip: ip.parse().unwrap(),
         prefix_len,
-        flags: 0,
-    };
+        flags,
+    })
+}
+
+/// An uplink 172.31.0.1/24 and fd31::1/64 of MTU 1400, and default routes over it.
+fn underlay() -> Vec<events::Event> {
     let route = |prefix: &str, gateway: Option<&str>| events::Event::Route {
         entry: RouteEntry {
             prefix: prefix.parse().unwrap(),
@@ -204,14 +210,14 @@ fn underlay() -> Snapshot {
         },
         replaces: false,
     };
-    Snapshot::told([
-        events::Event::Link(link),
-        events::Event::Address(address("172.31.0.1", 24)),
-        events::Event::Address(address("fd31::1", 64)),
+    vec![
+        link(2, "up0", 1400),
+        address(2, "172.31.0.1", 24, 0),
+        address(2, "fd31::1", 64, 0),
         route("172.31.0.0/24", None),
         route("fd31::/64", None),
         route("198.51.100.0/24", Some("172.31.0.254")),
-    ])
+    ]
 }
 
 /// Everything an engine can be told.
@@ -238,7 +244,7 @@ impl State {
             policies: Vec::new(),
             blocks: Vec::new(),
             attachments: Vec::new(),
-            underlay: Arc::new(underlay()),
+            underlay: Arc::new(Snapshot::told(underlay())),
             learned: learned(&[]),
             next_hops: BTreeSet::new(),
         }
@@ -263,6 +269,13 @@ impl State {
         .with(bgp_node("b", 64512, &["172.31.0.2", "fd31::2"]))
         .with(pool("v4", "10.244.0.0/16"))
         .with(pool("v6", "fd44::/112"))
+    }
+
+    /// With more of links and addresses.
+    pub(super) fn on(mut self, more: &[events::Event]) -> Self {
+        let events = underlay().into_iter().chain(more.iter().cloned());
+        self.underlay = Arc::new(Snapshot::told(events));
+        self
     }
 
     pub(super) fn with(mut self, object: impl Input) -> Self {

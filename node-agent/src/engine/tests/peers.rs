@@ -112,10 +112,11 @@ fn a_wrong_peer_is_held_down_and_the_rest_is_not() {
 
 #[test]
 fn a_family_that_the_node_lacks_is_a_fault() {
-    let state = without_mesh().with(node(SELF, &["172.31.0.1"])).with(peer(
+    let mut state = without_mesh().with(node(SELF, &["172.31.0.1"])).with(peer(
         "tor",
         json!({"address": "fd31::fe", "remoteAS": 65000}),
     ));
+    state.inputs.pools.remove("v6");
     let plan = plan_of(&state);
     assert!(plan.speaker.peers.is_empty());
     assert_eq!(
@@ -194,5 +195,54 @@ fn of_two_objects_for_one_address_the_first_by_name_is_in_force() {
         [
             "BGPPeer/y: spec.address 172.31.0.254 is also that of BGPPeer/x, which comes first by name and is in force; delete one of them"
         ]
+    );
+}
+
+/// A node whose own addresses are on loopback.
+fn loopback() -> State {
+    let spec = json!({"addresses": {"ipv4": {"interface": "lo"}, "ipv6": {"interface": "lo"}}});
+    without_mesh()
+        .with(node_config("lo", serde_json::from_value(spec).unwrap()))
+        .on(&[
+            fixtures::link(1, "lo", 65536),
+            fixtures::address(1, "192.0.2.7", 32, 0),
+            fixtures::address(1, "fd00:7::7", 128, 0),
+        ])
+}
+
+#[test]
+fn a_router_on_a_link_is_spoken_to_from_the_link() {
+    let tor = |address: &str| peer("tor", json!({"address": address, "remoteAS": "external"}));
+    let found = only(&loopback().with(tor("172.31.0.254")));
+    assert_eq!(found.source, Some(ip("172.31.0.1")));
+    let local = found.local_addresses;
+    assert_eq!(local.v4.map(IpAddr::V4), Some(ip("172.31.0.1")), "next hop");
+    assert_eq!(local.v6.map(IpAddr::V6), Some(ip("fd31::1")));
+    let found = only(&loopback().with(tor("fd31::fe")));
+    assert_eq!(found.source, Some(ip("fd31::1")));
+    let far = only(&loopback().with(tor("198.51.100.1")));
+    assert_eq!(far.source, Some(ip("192.0.2.7")), "behind a router");
+    let state = loopback().with(peer("mesh", json!({"peerSelector": {}})));
+    assert_eq!(
+        only(&state).source,
+        Some(ip("192.0.2.7")),
+        "nodes speak from their own"
+    );
+}
+
+#[test]
+fn a_loopback_address_is_announced_with_the_blocks() {
+    let announced = |state: &State| {
+        let routes = plan_of(state).speaker.originations.clone();
+        routes
+            .iter()
+            .map(|o| o.prefix.to_string())
+            .collect::<Vec<_>>()
+    };
+    let blocks = ["10.244.0.0/26", "fd44::/122"];
+    assert_eq!(announced(&State::cluster()), blocks);
+    assert_eq!(
+        announced(&loopback()),
+        [blocks[0], blocks[1], "192.0.2.7/32", "fd00:7::7/128"]
     );
 }

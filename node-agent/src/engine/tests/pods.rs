@@ -111,7 +111,7 @@ fn a_pod_that_came_again_elsewhere_is_not_known_here_any_more() {
 
 #[test]
 fn the_end_of_a_pod_is_not_that_of_its_successor() {
-    let mut engine = fresh();
+    let mut engine = ready();
     let mut again = pod("db-0", SELF);
     again.metadata.uid = Some("uid-db-0-again".to_owned());
     apply(&mut engine, again);
@@ -121,7 +121,7 @@ fn the_end_of_a_pod_is_not_that_of_its_successor() {
 
 #[test]
 fn attach_and_detach_are_answered_with_the_first_plan_that_has_them() {
-    let mut engine = fresh();
+    let mut engine = ready();
     let mut state = State::cluster();
     state.attachments.clear();
     state.tell(&mut engine);
@@ -147,7 +147,7 @@ fn attach_and_detach_are_answered_with_the_first_plan_that_has_them() {
 
 #[test]
 fn a_repeated_detach_still_gets_its_answer() {
-    let mut engine = fresh();
+    let mut engine = ready();
     let (event, mut generation) = detach("mgy000000000001");
     assert!(
         engine.handle(event),

@@ -52,6 +52,16 @@ impl Address {
     pub const fn is_unfit(&self) -> bool {
         self.flags & (libc::IFA_F_DEPRECATED | libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) != 0
     }
+
+    /// Whether nothing can be bound to it: another host may have it, or has.
+    pub const fn is_unusable(&self) -> bool {
+        self.flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) != 0
+    }
+
+    /// Whether it is a secondary or temporary one (one bit for both), or on its way out.
+    pub const fn is_passing(&self) -> bool {
+        self.flags & (libc::IFA_F_SECONDARY | libc::IFA_F_DEPRECATED) != 0
+    }
 }
 
 /// One way out of a route.

@@ -140,6 +140,32 @@ impl Snapshot {
             .get(&self.addresses.iter().find(|own| own.ip == address)?.ifindex)
     }
 
+    /// MTU of what leaves the node with this source address: that of its link, or for an address on a link that leads nowhere
+    /// (a loopback or dummy one) the smallest of the links that default routes use, or else of all links with an address.
+    pub fn mtu_of(&self, address: IpAddr) -> Option<u32> {
+        let link = self.link_of_address(address)?;
+        if leads_out(link) {
+            return Some(link.mtu);
+        }
+        let default = truncated(address, 0)?;
+        let routes = self.routes.get(&default).into_iter().flatten();
+        let hops = routes.flat_map(|route| &route.hops);
+        let used = hops.filter_map(|hop| self.links.get(&hop.ifindex));
+        let addressed = || {
+            let global = self.addresses.iter().filter(|own| !is_link_local(own.ip));
+            global.filter_map(|own| self.links.get(&own.ifindex))
+        };
+        let smallest = |links: &mut dyn Iterator<Item = &Link>| {
+            links.filter(|l| leads_out(l)).map(|l| l.mtu).min()
+        };
+        smallest(&mut used.into_iter()).or_else(|| smallest(&mut addressed()))
+    }
+
+    /// Whether the address is the node's and no link leads to it from outside: others reach it by a route only.
+    pub fn is_apart(&self, address: IpAddr) -> bool {
+        self.link_of_address(address).is_some_and(|l| !leads_out(l))
+    }
+
     /// The node's own addresses, without those of pod links.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
         self.addresses.iter()
@@ -288,6 +314,10 @@ impl Snapshot {
 /// Whether two messages are about one route: IPv6 has routes that differ in nothing but the link.
 fn is_same(one: &RouteEntry, other: &RouteEntry) -> bool {
     one.metric == other.metric && one.kind == other.kind && one.hops == other.hops
+}
+
+fn leads_out(link: &Link) -> bool {
+    link.name != LOOPBACK && link.kind.as_deref() != Some("dummy")
 }
 
 fn is_link_local(address: IpAddr) -> bool {
