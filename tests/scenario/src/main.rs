@@ -29,6 +29,7 @@ mod rest;
 mod routing;
 mod runtime;
 mod services;
+mod settle;
 mod shapes;
 mod sockets;
 
@@ -114,6 +115,11 @@ const SCENARIOS: &[Scenario] = &[
         access::prove,
     ),
     (
+        "settle",
+        "pools by annotation, selector, priority; chosen node addresses; router ids; what is refused",
+        settle::prove,
+    ),
+    (
         "kill",
         "the agent killed with -9 under traffic both ways loses nothing",
         kill::prove,
@@ -176,6 +182,7 @@ fn demo(report: &mut Report) -> Result<()> {
                 "agent-absent",
                 "faults-add",
                 "add-stress",
+                "settle",
             ]
             .contains(&name)
         },

@@ -1,0 +1,202 @@
+//! Objects that the API server refuses: each refusal names field and remedy, and for enums and numbers the value.
+
+use super::all_in;
+use crate::{cluster::Cluster, report::Report};
+use anyhow::bail;
+
+/// Kind, spec, and what the refusal says.
+const REFUSED: &[(&str, &str, &[&str])] = &[
+    (
+        "NodeConfig",
+        "{asNumber: 23456}",
+        &["asNumber may not be reserved", "64512 to 65534"],
+    ),
+    (
+        "NodeConfig",
+        "{asNumber: 4294967295}",
+        &[
+            "spec.asNumber",
+            "4294967295",
+            "less than or equal to 4294967294",
+        ],
+    ),
+    (
+        "NodeConfig",
+        "{routerID: 0.0.0.0}",
+        &["routerID must be an IPv4 address other than 0.0.0.0"],
+    ),
+    (
+        "NodeConfig",
+        "{mtu: 1279}",
+        &["spec.mtu", "1279", "greater than or equal to 1280"],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {}}",
+        &["spec.addresses", "give ipv4, ipv6 or both"],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {ipv4: {}}}",
+        &[
+            "spec.addresses.ipv4",
+            "give exactly one of interface, cidr, canReach and address",
+        ],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {ipv4: {interface: lo, cidr: 192.0.2.0/24}}}",
+        &["spec.addresses.ipv4", "give exactly one of"],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {ipv4: {cidr: 192.0.2.1/24}}}",
+        &[
+            "spec.addresses.ipv4",
+            "without host bits, such as 192.0.2.0/24",
+        ],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {ipv6: {cidr: 192.0.2.0/24}}}",
+        &["spec.addresses", "addresses.ipv6 must be given as IPv6"],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {ipv4: {address: 'fd00::1'}}}",
+        &["spec.addresses", "addresses.ipv4 must be given as IPv4"],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {ipv4: {canReach: tor}}}",
+        &[
+            "spec.addresses.ipv4",
+            "canReach must be a unicast IP address",
+        ],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {ipv4: {address: 224.0.0.1}}}",
+        &[
+            "spec.addresses.ipv4",
+            "address must be a unicast IP address of the node",
+        ],
+    ),
+    (
+        "NodeConfig",
+        "{addresses: {ipv4: {interface: 'a/b'}}}",
+        &["spec.addresses.ipv4.interface", "a/b"],
+    ),
+    (
+        "NodeConfig",
+        "{listen: {addresses: [192.0.2.1/24]}}",
+        &["spec.listen", "without host bits"],
+    ),
+    (
+        "NodeConfig",
+        "{listen: {addresses: []}}",
+        &["spec.listen.addresses", "at least 1"],
+    ),
+    (
+        "NodeConfig",
+        "{listen: {port: 0}}",
+        &["spec.listen.port", "greater than or equal to 1"],
+    ),
+    (
+        "BGPPeer",
+        "{address: 172.31.1.1, remoteAS: ours}",
+        &["spec.remoteAS", "`internal` or `external`"],
+    ),
+    (
+        "BGPPeer",
+        "{address: 172.31.1.1, remoteAS: '65000'}",
+        &["spec.remoteAS", "without quotes"],
+    ),
+    (
+        "BGPPeer",
+        "{address: 172.31.1.1, remoteAS: 65535}",
+        &["spec.remoteAS", "reserved"],
+    ),
+    (
+        "BGPPeer",
+        "{address: 172.31.1.1, remoteAS: 0}",
+        &["spec.remoteAS", "a number from 1 to 4294967294"],
+    ),
+    (
+        "BGPPeer",
+        "{address: 172.31.1.1}",
+        &["remoteAS is required with address"],
+    ),
+    (
+        "BGPPeer",
+        "{peerSelector: {}, remoteAS: internal}",
+        &["remoteAS and port go with address only"],
+    ),
+    (
+        "BGPPeer",
+        "{peerSelector: {}, address: 172.31.1.1, remoteAS: 1}",
+        &["either address (a router) or peerSelector (nodes)"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 10.99.0.1/16}",
+        &["without host bits, such as 10.244.0.0/16"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 10.99.0.0/16, blockSize: 19}",
+        &["blockSize must be 20 to 32 for IPv4"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 10.99.0.0/28}",
+        &["cidr must hold at least one block"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 10.99.0.0/16, priority: high}",
+        &["spec.priority", "expected numeric"],
+    ),
+];
+
+pub(super) fn prove(cluster: &Cluster, report: &mut Report) {
+    for (kind, spec, parts) in REFUSED {
+        report.check(&format!("{kind} {spec} is refused"), || {
+            let object = format!(
+                "apiVersion: margay.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: settle-refused}}\nspec: {spec}\n"
+            );
+            match cluster.lab.apply(&object) {
+                Ok(_) => {
+                    let name = format!("{kind}/settle-refused");
+                    cluster.lab.kubectl(&["delete", &name, "--wait"])?;
+                    bail!("it was accepted")
+                }
+                Err(error) => {
+                    let text = format!("{error:#}");
+                    all_in(&text, parts)?;
+                    Ok(parts.join("; "))
+                }
+            }
+        });
+    }
+    report.check("a pool's cidr only grows and its blockSize stays", || {
+        let lab = &cluster.lab;
+        for (patch, part) in [
+            (
+                "{\"spec\":{\"cidr\":\"10.244.0.0/17\"}}",
+                "cidr may only grow",
+            ),
+            ("{\"spec\":{\"blockSize\":27}}", "blockSize is immutable"),
+        ] {
+            let patch = ["patch", "ippool/pods-v4", "--type=merge", "-p", patch];
+            match lab.kubectl(&patch) {
+                Ok(_) => bail!("{patch:?} was accepted"),
+                Err(error) => all_in(
+                    &format!("{error:#}"),
+                    &[part, "create another pool instead"],
+                )?,
+            }
+        }
+        Ok("create another pool instead".to_owned())
+    });
+}
