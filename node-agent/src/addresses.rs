@@ -6,7 +6,7 @@
 //!  Plan (watch: pools, UID)  ───► └─────┬─────┘
 //!                                  one Job at a time: claim, publish, release ──► API server
 //! ```
-//! An ADD waits for the API server only while this node owns no free address; the next block is claimed before the last one is full.
+//! An ADD waits for the API server only while this node owns no free address of the pools that go first for it; the next block is claimed before the last one is full.
 
 mod exhausted;
 mod handle;
