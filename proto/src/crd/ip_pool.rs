@@ -94,6 +94,6 @@ impl IPPoolSpec {
 
     /// Whether the first and last address are never used.
     pub fn effective_reserve_edges(&self, cidr: IpNetwork) -> bool {
-        self.reserve_edges.unwrap_or(cidr.is_ipv4())
+        self.reserve_edges.unwrap_or_else(|| cidr.is_ipv4())
     }
 }

@@ -12,6 +12,7 @@ const LOOPBACK: [&str; 2] = ["192.0.2.13/32", "fd00:7::13/128"];
 pub(super) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let lab = &cluster.lab;
     addresses(cluster, report);
+    misfits(cluster, report);
     forget(lab)?;
     for address in LOOPBACK {
         // Not there when what came before failed early.
@@ -116,6 +117,10 @@ fn addresses(cluster: &Cluster, report: &mut Report) {
             .map(|a| a.to_string());
         own_addresses(lab, &[&fabric.unwrap_or_default(), "fd00:7::13"])
     });
+}
+
+fn misfits(cluster: &Cluster, report: &mut Report) {
+    let lab = &cluster.lab;
     report.check("a choice that nothing fits names object, field, value and remedy", || {
         let choice = "addresses: {ipv4: {interface: bond7}, ipv6: {interface: lo}}";
         configure(lab, "a-settle", &format!("{{{N3}, {choice}}}"))?;
