@@ -61,7 +61,7 @@ impl Allocator {
         rested.ok_or_else(|| Refusal::Exhausted {
             family,
             pools: ranks.iter().flatten().map(|p| p.name.clone()).collect(),
-            named: wish.named(family).cloned(),
+            named: wish.named(family).cloned().map(Box::new),
         })
     }
 
@@ -82,7 +82,7 @@ impl Allocator {
     /// The pools that an annotation names, each a rank of its own. One that cannot serve this pod here is passed over while another can.
     fn named(&self, family: Family, named: &Named, wish: &Wish) -> Result<Vec<Rank<'_>>, Refusal> {
         let refused = |why: NotFor| Refusal::Named {
-            named: named.clone(),
+            named: Box::new(named.clone()),
             why,
         };
         let mut ranks = Vec::new();

@@ -10,14 +10,14 @@ pub enum Refusal {
     #[error("no free {} address in this node's blocks", .0.family)]
     NeedBlock(ClaimRequest),
     /// Only the user can help: no address and no block is free.
-    #[error("no free {family} address: pool {} has no free block; enlarge its cidr or add a pool{}", .pools.join(" and pool "), said(.named.as_ref()))]
+    #[error("no free {family} address: pool {} has no free block; enlarge its cidr or add a pool{}", .pools.join(" and pool "), said(.named.as_deref()))]
     Exhausted {
         /// The family that is missing.
         family: Family,
         /// Its pools for this pod, in order.
         pools: Vec<String>,
         /// Who named these pools and no others.
-        named: Option<Named>,
+        named: Option<Box<Named>>,
     },
     /// No pool is active for this node, or for the namespace if one is given.
     #[error("no active pool selects this node{}; see `kubectl get ippools`", .namespace.as_ref().map(|n| format!(" and namespace {n}")).unwrap_or_default())]
@@ -29,7 +29,7 @@ pub enum Refusal {
     #[error("{named}: {why}")]
     Named {
         /// The annotation.
-        named: Named,
+        named: Box<Named>,
         /// What is wrong with it.
         why: NotFor,
     },
