@@ -1,11 +1,15 @@
-//! DEL: rules and routes, link, record, address. GC and the sweep end attachments in the same way.
+//! DEL: rules and routes, link, flows, record, address. GC and the sweep end attachments in the same way.
 
 use super::{
     link_name,
     refusal::Refusal,
     server::{Server, ending},
 };
-use crate::{engine::Event, fault, kernel::link};
+use crate::{
+    engine::Event,
+    fault,
+    kernel::{conntrack, link},
+};
 use margay_ipam::AttachmentKey;
 use margay_proto::names;
 use tokio::sync::oneshot;
@@ -35,6 +39,7 @@ impl Server {
             .await
             .map_err(|e| Refusal::Io(e.to_string()))?;
         fault::point("del: link gone");
+        self.forget_flows(&name).await;
         self.records.remove(key).map_err(|e| {
             Refusal::Io(format!("attachment record in {}: {e}", names::ATTACHMENTS))
         })?;
@@ -42,5 +47,16 @@ impl Server {
         let released = self.addresses.release(key.clone()).await;
         fault::point("del: addresses free");
         released.map_err(|e| Refusal::TryAgain(e.to_string()))
+    }
+
+    /// Nothing is left of a pod, nor of the flows it had. ADD does the same for the next owner and insists; here a failure keeps no pod
+    /// from ending.
+    async fn forget_flows(&self, link: &str) {
+        let Some(attachment) = self.records.of_link(link) else {
+            return;
+        };
+        if let Err(error) = conntrack::forget(attachment.addresses).await {
+            tracing::warn!(%error, link, "flows of a pod that is gone stay in conntrack until they expire");
+        }
     }
 }

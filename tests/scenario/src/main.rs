@@ -10,6 +10,7 @@
 mod access;
 mod add_stress;
 mod agent_absent;
+mod api;
 mod churn;
 mod cluster;
 mod connectivity;
@@ -20,6 +21,8 @@ mod heal;
 mod http;
 mod install;
 mod kill;
+mod matrix;
+mod netpol;
 mod objects;
 mod peering;
 mod policy;
@@ -98,6 +101,11 @@ const SCENARIOS: &[Scenario] = &[
         "policy",
         "default-deny cuts, allow opens, both directions, ipBlock and ports",
         policy::prove,
+    ),
+    (
+        "netpol",
+        "all of NetworkPolicy by numbered cases: TCP, UDP and SCTP between all pods, nodes and the outside",
+        netpol::prove,
     ),
     (
         "objects",
@@ -183,6 +191,7 @@ fn demo(report: &mut Report) -> Result<()> {
                 "faults-add",
                 "add-stress",
                 "settle",
+                "netpol",
             ]
             .contains(&name)
         },
