@@ -16,6 +16,8 @@ pub(crate) enum Peering {
     OneAs,
     /// All nodes have one AS and one iBGP mesh; ToRs are told, and tell nothing that is better.
     Mesh,
+    /// Two uplinks a node, each with a session to a ToR of its own; no mesh, so that all that is learned comes twice.
+    Uplinks,
 }
 
 impl Peering {
@@ -27,6 +29,9 @@ impl Peering {
             }
             Self::OneAs => "asNumber 4200000000, mesh None; a BGPPeer with allowOwnAS a rack",
             Self::Mesh => "asNumber 4200000000, mesh Full; a BGPPeer a rack",
+            Self::Uplinks => {
+                "asNumber 4200000000, mesh None; a NodeConfig a rack, a BGPPeer with allowOwnAS an uplink"
+            }
         }
     }
 
@@ -78,7 +83,13 @@ spec:
                 }
                 Self::OneAs => tor(&mut yaml, rack, ", allowOwnAS: 1"),
                 Self::Mesh => tor(&mut yaml, rack, ""),
+                Self::Uplinks => node_config(&mut yaml, rack),
             }
+        }
+        if self == Self::Uplinks {
+            lab.plan()
+                .tors()
+                .for_each(|rack| uplinks(&mut yaml, lab, rack));
         }
         yaml
     }
@@ -136,4 +147,23 @@ spec: {{nodeSelector: {selector}, peerSelector: {selector}}}
         number = rack.number,
         selector = selector(rack),
     );
+}
+
+/// Each link has addresses of its own, so each session is an object of its own.
+fn uplinks(yaml: &mut String, lab: &Lab, rack: &Rack) {
+    for node in lab.plan().nodes_of(rack.number) {
+        let _ = write!(
+            yaml,
+            "---
+apiVersion: margay.dev/v1alpha1
+kind: BGPPeer
+metadata: {{name: {node}-{place}}}
+spec: {{nodeSelector: {{matchLabels: {{kubernetes.io/hostname: {node}}}}}, address: '{tor}', remoteAS: {asn}, allowOwnAS: 1}}
+",
+            node = node.name,
+            place = rack.tor_place(),
+            tor = node.uplinks[rack.plane].tor.primary(),
+            asn = rack.asn,
+        );
+    }
 }

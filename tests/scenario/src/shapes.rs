@@ -1,6 +1,7 @@
 //! Clusters of other shapes: other families, AS numbers, runtimes, fabrics. Each runs the demo's checks, and shows that it is the shape it claims to be.
 
 mod proof;
+mod uplinks;
 
 use crate::{
     Scenario, cluster::Cluster, connectivity, kill, peering::Peering, policy, report::Report,
@@ -110,6 +111,15 @@ const SHAPES: &[Shape] = &[
         peering: Peering::Mesh,
         proof: proof::mesh,
         checks: ROUTES,
+    },
+    Shape {
+        name: "shape-uplinks",
+        what: "two uplinks a node to two ToRs, the node's address on its loopback, ECMP",
+        lab: "uplinks",
+        spec: |spec| Spec { uplinks: 2, ..spec },
+        peering: Peering::Uplinks,
+        proof: uplinks::prove,
+        checks: DEMO,
     },
 ];
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use margay_lab::{Lab, Seen, plan::FABRIC, wait_until};
 use std::{collections::BTreeSet, time::Duration};
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) fn v6(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let lab = &cluster.lab;
@@ -77,7 +77,7 @@ fn single(cluster: &Cluster, report: &mut Report, v4: bool) {
 }
 
 /// Nothing that an agent finds wrong with objects.
-fn no_faults(cluster: &Cluster, report: &mut Report) {
+pub(super) fn no_faults(cluster: &Cluster, report: &mut Report) {
     report.check("no agent finds fault with its objects", || {
         let states = cluster.lab.kubectl_json(&["get", "nodestates"])?;
         let items = states["items"].as_array().context("no list")?;
