@@ -451,7 +451,7 @@ impl Engine {
     fn routes(&self, identity: &Identity) -> Option<RouteSet> {
         let underlay = self.underlay.clone()?;
         let blocks = self.blocks.as_ref()?;
-        let mut routes = learned::routes(&self.learned, &underlay);
+        let mut routes = learned::routes(&self.learned, &underlay, identity);
         // A block's own route outlives every pod in it: what nobody has is unreachable, never sent back to the router.
         routes.extend(blocks.iter().map(|block| {
             (

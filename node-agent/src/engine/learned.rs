@@ -1,5 +1,6 @@
 //! Learned routes with their next hops resolved.
 
+use super::Identity;
 use crate::{
     kernel::{
         route::{NextHop, Route, RouteSet, Target},
@@ -15,7 +16,12 @@ use std::{
 /// Every learned prefix with a way to it; a next hop is resolved once, however many prefixes share it.
 ///
 /// A prefix whose next hops all fail to resolve is left out: the speaker is told the same and withdraws it.
-pub(super) fn routes(learned: &Learned, underlay: &Snapshot) -> RouteSet {
+///
+/// What the node itself sends there comes from the address that others know it by, when that is on no link: the kernel would take
+/// the link's, to which perhaps nobody has a route.
+pub(super) fn routes(learned: &Learned, underlay: &Snapshot, identity: &Identity) -> RouteSet {
+    let apart = |own: &IpAddr| underlay.is_apart(*own);
+    let sources: Vec<IpAddr> = identity.addresses().into_iter().filter(apart).collect();
     let mut ways: HashMap<IpAddr, BTreeSet<NextHop>> = HashMap::new();
     let mut routes = RouteSet::new();
     for route in learned.iter() {
@@ -35,7 +41,10 @@ pub(super) fn routes(learned: &Learned, underlay: &Snapshot) -> RouteSet {
                 route.prefix,
                 Route {
                     target: Target::Via(hops),
-                    src: None,
+                    src: sources
+                        .iter()
+                        .copied()
+                        .find(|own| own.is_ipv4() == route.prefix.is_ipv4()),
                 },
             );
         }
