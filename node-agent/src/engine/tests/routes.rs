@@ -88,6 +88,25 @@ fn learned_next_hops_go_where_the_nodes_own_routes_lead() {
 }
 
 #[test]
+fn what_the_node_sends_to_learned_routes_comes_from_its_loopback() {
+    let spec = serde_json::json!({"addresses": {"ipv4": {"interface": "lo"}}});
+    let mut state = State::cluster()
+        .with(node_config("lo", serde_json::from_value(spec).unwrap()))
+        .on(&[
+            fixtures::link(1, "lo", 65536),
+            fixtures::address(1, "192.0.2.7", 32, 0),
+        ]);
+    state.learned = learned(&[
+        ("10.244.1.0/26", &["172.31.0.2", "172.31.0.3"]),
+        ("fd44::100/122", &["fd31::2"]),
+    ]);
+    let routes = routes(&state);
+    assert_eq!(routes[&prefix("10.244.1.0/26")].src, Some(ip("192.0.2.7")));
+    let on_the_link = routes[&prefix("fd44::100/122")].src;
+    assert_eq!(on_the_link, None, "the kernel takes the right one itself");
+}
+
+#[test]
 fn a_learned_route_never_replaces_an_own_one() {
     let mut state = State::cluster();
     state.learned = learned(&[
