@@ -12,9 +12,9 @@ use rtnetlink::sys::{
 use socket2::{SockFilter, SockRef};
 
 use super::error::Error;
+use super::netlink::datagram::{DATAGRAM, Messages, receive};
 pub use super::netlink::object::{Address, Link, NexthopEntry, RouteEntry, RouteHop};
 use super::netlink::object::{RTM_DELNEXTHOP, RTM_NEWNEXTHOP};
-use super::netlink::{DATAGRAM, Datagrams, receive};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Batch {
     fn take(&mut self, received: io::Result<()>, buffer: &[u8]) -> io::Result<()> {
         match received {
             Ok(()) => self.events.extend(
-                Datagrams(buffer)
+                Messages(buffer)
                     .filter_map(|(header, payload)| decode(header.kind, header.flags, payload)),
             ),
             Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => self.overrun = true,
@@ -138,7 +138,7 @@ impl Batch {
 /// Reads on until the socket is empty or the batch is full; what is left makes the next receive return at once.
 fn drain(socket: &RawSocket, buffer: &mut Vec<u8>, batch: &mut Batch) -> io::Result<()> {
     for _ in 0..BATCH {
-        match receive(socket, buffer) {
+        match receive(socket, buffer, 0) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             received => batch.take(received, buffer)?,
         }

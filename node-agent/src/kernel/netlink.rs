@@ -7,6 +7,7 @@
 //!
 //! A socket belongs for life to the network namespace of the thread that opened it.
 
+pub(crate) mod datagram;
 pub(crate) mod message;
 pub(crate) mod object;
 
@@ -15,22 +16,19 @@ use std::io;
 use nix::errno::Errno;
 use rtnetlink::sys::{Socket as RawSocket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use self::message::{Attributes, HEADER, Message, text, u16_at, u32_at};
+use self::datagram::{
+    DATAGRAM, Messages, NLM_F_ACK_TLVS, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
+    NLMSGERR_ATTR_MSG, receive,
+};
+use self::message::{Attributes, HEADER, Message, text, u32_at};
 use super::error::Error;
 
 /// How many requests one send carries: their errors must fit into a receive buffer of the default size.
 const BATCH: usize = 128;
-/// Receive buffer for one datagram; the kernel fills dumps up to 32 KiB.
-pub(crate) const DATAGRAM: usize = 64 * 1024;
 /// How often a dump that a change interrupted is repeated.
 const DUMP_ATTEMPTS: usize = 10;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_CAPPED: u16 = 0x100;
-const NLM_F_ACK_TLVS: u16 = 0x200;
-const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// A refusal that does not yet know what it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +134,7 @@ impl Socket {
         loop {
             let mut done = false;
             self.receive()?;
-            for (header, payload) in Datagrams(&self.buffer) {
+            for (header, payload) in Messages(&self.buffer) {
                 let n = header.sequence.wrapping_sub(first) as usize;
                 if header.kind != NLMSG_ERROR || n > last {
                     continue;
@@ -208,7 +206,7 @@ impl Socket {
         let (mut found, mut interrupted) = (Vec::new(), false);
         loop {
             self.receive().map_err(|e| Error::io(object, e))?;
-            for (header, payload) in Datagrams(&self.buffer) {
+            for (header, payload) in Messages(&self.buffer) {
                 if header.sequence != self.sequence {
                     continue;
                 }
@@ -237,19 +235,7 @@ impl Socket {
     }
 
     fn receive(&mut self) -> io::Result<()> {
-        receive(&self.inner, &mut self.buffer)
-    }
-}
-
-/// Reads one datagram into the buffer.
-pub(crate) fn receive(socket: &RawSocket, buffer: &mut Vec<u8>) -> io::Result<()> {
-    buffer.clear();
-    buffer.reserve(DATAGRAM);
-    loop {
-        match socket.recv(buffer, 0) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            other => return other.map(drop),
-        }
+        receive(&self.inner, &mut self.buffer, 0)
     }
 }
 
@@ -274,31 +260,4 @@ fn refusal(flags: u16, payload: &[u8]) -> Option<Refusal> {
         errno: Errno::from_raw(-code),
         reason,
     })
-}
-
-/// What we read of `struct nlmsghdr`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Header {
-    pub(crate) kind: u16,
-    pub(crate) flags: u16,
-    pub(crate) sequence: u32,
-}
-
-/// The messages of one datagram.
-pub(crate) struct Datagrams<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Iterator for Datagrams<'a> {
-    type Item = (Header, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = u32_at(self.0, 0)? as usize;
-        let header = Header {
-            kind: u16_at(self.0, 4)?,
-            flags: u16_at(self.0, 6)?,
-            sequence: u32_at(self.0, 8)?,
-        };
-        let payload = self.0.get(HEADER..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((header, payload))
-    }
 }

@@ -15,19 +15,16 @@ use super::key;
 use super::message::{
     Attributes as Writer, DUMP, FAMILY_HEADER, Finished, HEADER, INET, Kind, request, request_of,
 };
-use crate::kernel::netlink::message::{Attributes, text, u16_at, u32_at};
+use crate::kernel::netlink::datagram::{
+    self, DATAGRAM, Header, Messages, NLM_F_ACK_TLVS, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
+    NLMSGERR_ATTR_MSG,
+};
+use crate::kernel::netlink::message::{Attributes, text, u32_at};
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_ACK_TLVS: u16 = 0x200;
-const NLMSGERR_ATTR_MSG: u16 = 1;
 const NLMSGERR_ATTR_OFFS: u16 = 2;
 /// Behind the number and the header of the refused message come the attributes of an error (`NETLINK_CAP_ACK` is set).
 const ERROR_HEADER: usize = 4 + HEADER;
 
-/// The kernel fills dumps up to 32 KiB a datagram.
-const DATAGRAM: usize = 64 * 1024;
 /// How often a dump is repeated when a change interrupts it; changes of foreign tables do, too.
 const DUMP_ATTEMPTS: usize = 20;
 /// Room that the kernel counts besides the message, in a send buffer.
@@ -226,8 +223,18 @@ impl Socket {
     }
 
     /// Reads one datagram; false when there is none.
+    ///
+    /// Answers that did not fit (`ENOBUFS`) are lost, those before them are not: the caller misses what it waits for, or has
+    /// enough errors as it is.
     fn receive(&mut self, flags: libc::c_int) -> io::Result<bool> {
-        receive(&self.inner, &mut self.buffer, flags)
+        loop {
+            match datagram::receive(&self.inner, &mut self.buffer, flags) {
+                Ok(()) => return Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 }
 
@@ -236,29 +243,6 @@ enum Dump<T> {
     /// What was asked about does not exist.
     Missing,
     Interrupted,
-}
-
-/// Reads one datagram into the buffer; false when there is none.
-///
-/// Answers that did not fit (`ENOBUFS`) are lost, those before them are not: the caller misses what it waits for, or has
-/// enough errors as it is.
-pub(super) fn receive(
-    socket: &RawSocket,
-    buffer: &mut Vec<u8>,
-    flags: libc::c_int,
-) -> io::Result<bool> {
-    loop {
-        buffer.clear();
-        buffer.reserve(DATAGRAM);
-        match socket.recv(buffer, flags) {
-            Ok(_) => return Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(e)
-                if e.kind() == io::ErrorKind::Interrupted
-                    || e.raw_os_error() == Some(libc::ENOBUFS) => {}
-            Err(e) => return Err(e),
-        }
-    }
 }
 
 /// What an `NLMSG_ERROR` or `NLMSG_DONE` says.
@@ -331,35 +315,5 @@ impl From<Failure> for io::Error {
             Some(reason) => Self::other(format!("{} ({reason})", failure.errno.desc())),
             None => Self::from(failure.errno),
         }
-    }
-}
-
-/// What we read of `struct nlmsghdr`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
-    pub(super) kind: u16,
-    flags: u16,
-    sequence: u32,
-    /// Of a notification: the netlink port of the socket that wrote.
-    pub(super) port: u32,
-}
-
-/// The messages of one datagram.
-pub(super) struct Messages<'a>(pub(super) &'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = (Header, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = u32_at(self.0, 0)? as usize;
-        let header = Header {
-            kind: u16_at(self.0, 4)?,
-            flags: u16_at(self.0, 6)?,
-            sequence: u32_at(self.0, 8)?,
-            port: u32_at(self.0, 12)?,
-        };
-        let payload = self.0.get(HEADER..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((header, payload))
     }
 }

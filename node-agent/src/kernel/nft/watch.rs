@@ -7,7 +7,7 @@ use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLIN
 use super::error::Error;
 use super::message::{FAMILY_HEADER, SUBSYSTEM};
 use super::read::ours;
-use super::socket::Messages;
+use crate::kernel::netlink::datagram::{DATAGRAM, Messages};
 use crate::kernel::netlink::message::Attributes;
 
 /// `NFNLGRP_NFTABLES`: every change of every table of this network namespace.
@@ -15,8 +15,6 @@ const GROUP: u32 = 7;
 /// `NFT_MSG_NEWGEN` (the end of a transaction) and `NFT_MSG_TRACE`: about no table.
 const NEWGEN: u16 = SUBSYSTEM << 8 | 15;
 const TRACE: u16 = SUBSYSTEM << 8 | 17;
-/// A datagram of notifications.
-const DATAGRAM: usize = 64 * 1024;
 
 /// Foreign changes of table `inet margay`.
 ///
