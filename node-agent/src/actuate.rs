@@ -7,12 +7,22 @@
 //! ```
 //! Policy goes first: a route to a pod must not be there before its rules. What a kernel call refuses is retried with back-off; the rest is done.
 
+mod kept;
+mod pods;
+mod retry;
+
+pub use kept::KeptTable;
+
+use pods::hurt;
+use retry::Retry;
+
 use crate::{
     engine::{Event, Plan},
     fault,
     health::{Heartbeat, Metrics},
     kernel::{
         events::{self, Batch, Events},
+        link,
         nft::{NftSink, Watch},
         route::{RouteSet, RouteSink, Target},
         underlay::Underlay,
@@ -20,7 +30,6 @@ use crate::{
 };
 use ipnetwork::IpNetwork;
 use margay_bgp::Family;
-use margay_proto::names;
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -54,73 +63,65 @@ pub struct Actuator {
     /// Tells of foreign hands in the table; opened once there is one.
     nft_watch: Option<Watch>,
     damaged: bool,
+    /// What an API server that is away cannot say again.
+    kept: KeptTable,
+    latest: watch::Sender<kept::Latest>,
     applied: watch::Sender<Applied>,
     /// Told which pod links may be damaged; what does not fit in is found by the next look at all of them.
     links: mpsc::Sender<String>,
+    /// Pod links by index: a link that is renamed is told of by its new name only.
+    pods: BTreeMap<u32, String>,
     metrics: Arc<Metrics>,
     again: Option<Retry>,
 }
 
-/// When to try again what the kernel refused. A moment and no pause: whatever else happens meanwhile must not put it off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Retry {
-    at: Instant,
-    /// After the failure before.
-    pause: Duration,
-}
-
-impl Retry {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LAST: Duration = Duration::from_secs(5);
-
-    /// After a failure at `now`, the first one or one more.
-    fn after(before: Option<Self>, now: Instant) -> Self {
-        let pause = before.map_or(Self::FIRST, |b| (b.pause * 2).min(Self::LAST));
-        Self {
-            at: now + pause,
-            pause,
-        }
-    }
-
-    /// Something moved that may help: soon, if not sooner.
-    fn sooner(self, now: Instant) -> Self {
-        let soon = Self::after(None, now);
-        if self.at <= soon.at { self } else { soon }
-    }
-}
-
 impl Actuator {
-    /// Opens the sockets and reads back what an earlier agent left.
+    /// Opens the sockets, puts the policy table back if it is gone, and reads back what an earlier agent left.
     ///
     /// # Errors
     /// When the kernel refuses a socket or a dump: without NET_ADMIN, say.
     pub async fn open(
         metrics: Arc<Metrics>,
+        kept: KeptTable,
         links: mpsc::Sender<String>,
     ) -> anyhow::Result<(Self, watch::Receiver<Applied>)> {
+        // The first write of an agent: without the table its pods are open.
+        let mut nft = NftSink::open()?;
+        let left = link::list().await?;
+        kept.put_back(&mut nft, !left.is_empty());
         // Subscribed before the dumps, or a change between the two would be lost.
         let mut routes = RouteSink::open()?;
         let events = Events::subscribe(&[routes.port()])?;
         let underlay = Underlay::open()?;
         let adopted = routes.adopt().await?.routes;
-        let nft = NftSink::open()?;
+        let pods = link::list().await?;
         let (applied, receiver) = watch::channel(Applied::default());
-        Ok((
-            Self {
-                events,
-                underlay,
-                routes,
-                adopted,
-                nft,
-                nft_watch: None,
-                damaged: false,
-                applied,
-                links,
-                metrics,
-                again: None,
-            },
-            receiver,
-        ))
+        let mut actuator = Self {
+            events,
+            underlay,
+            routes,
+            adopted,
+            nft,
+            nft_watch: None,
+            damaged: false,
+            kept,
+            latest: watch::Sender::new(None),
+            applied,
+            links,
+            pods: pods.into_iter().map(|l| (l.ifindex, l.name)).collect(),
+            metrics,
+            again: None,
+        };
+        actuator.watch_table();
+        Ok((actuator, receiver))
+    }
+
+    /// The task that keeps what is applied for the next agent.
+    pub fn keeper(
+        &self,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+        self.kept.clone().run(self.latest.subscribe(), cancel)
     }
 
     /// Routes that an earlier agent left in the kernel.
@@ -186,22 +187,14 @@ impl Actuator {
         }
         let mut moved = false;
         for event in &batch.events {
-            let link = match event {
-                events::Event::Link(link) if !link.up => link,
-                events::Event::LinkGone(link) => link,
-                events::Event::Link(_) => {
-                    moved = true;
-                    continue;
-                }
-                _ => continue,
-            };
-            if link.name.starts_with(names::LINK_PREFIX) {
+            moved |= matches!(event, events::Event::Link(_) | events::Event::Address(_));
+            if let Some(name) = hurt(&mut self.pods, event) {
                 // Full: the next look at all links finds it.
-                let _ = self.links.try_send(link.name.clone());
+                let _ = self.links.try_send(name);
             }
         }
         if moved {
-            // What failed for want of a link may work now.
+            // What failed for want of a link or a source address may work now.
             self.again = self.again.map(|retry| retry.sooner(Instant::now()));
         }
         if self.routes.observe(batch) {
@@ -231,6 +224,8 @@ impl Actuator {
                     applied.policy = true;
                     self.damaged = false;
                     self.watch_table();
+                    let latest = (Arc::clone(table), self.nft.ownership());
+                    self.latest.send_replace(Some(latest));
                 }
                 Err(error) => {
                     self.metrics.policy_failed();
@@ -238,6 +233,11 @@ impl Actuator {
                     applied.policy_error = Some(error.to_string());
                 }
             }
+        }
+        if plan.table.is_none() && self.damaged {
+            // Nobody can say what it should be, but for what it was.
+            tokio::task::block_in_place(|| self.kept.put_back(&mut self.nft, true));
+            self.damaged = false;
         }
         if let Some(routes) = &plan.routes {
             self.write_routes(plan, routes, &mut applied).await;
@@ -331,23 +331,6 @@ fn with_learned(adopted: &RouteSet, wanted: &RouteSet) -> RouteSet {
 mod tests {
     use super::*;
     use crate::kernel::route::{NextHop, Route};
-
-    #[test]
-    fn retries_come_less_and_less_often_and_never_later_than_that() {
-        let start = Instant::now();
-        let (mut now, mut retry) = (start, Retry::after(None, start));
-        let mut pauses = Vec::new();
-        for _ in 0..9 {
-            pauses.push((retry.at - now).as_millis());
-            now = retry.at;
-            retry = Retry::after(Some(retry), now);
-        }
-        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        let sooner = retry.sooner(now);
-        assert_eq!(sooner.at - now, Retry::FIRST);
-        let later = now + Retry::FIRST / 2;
-        assert_eq!(sooner.sooner(later), sooner, "many events put nothing off");
-    }
 
     #[test]
     fn learned_routes_of_an_earlier_agent_stay_beside_what_is_wanted() {

@@ -237,6 +237,11 @@ impl Engine {
         let mtu = identity.as_ref().map_or(0, |i| self.mtu(i));
         Plan {
             generation: self.generation,
+            node_uid: self
+                .inputs
+                .nodes
+                .get(&self.node)
+                .and_then(|n| n.metadata.uid.clone()),
             published: self
                 .inputs
                 .bgp_nodes

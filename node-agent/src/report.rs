@@ -1,9 +1,16 @@
 //! What this node tells the API server: `BGPNode`, `NodeState`, and that its network is available.
 //!
 //! Coalesced and on change; a server that is away is tried again, and nothing here ever stops the rest.
+//!
+//! Both objects are owned by the Node, by its UID: when a node is deleted the cluster's own garbage collector removes them, without a
+//! controller of ours that would have to be sure. While there is no Node nothing is written, or it would be there for ever.
 
 use crate::{actuate::Applied, engine::Plan, health::Gate, speaker::Handle};
-use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::Node,
+    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    jiff::Timestamp,
+};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -45,6 +52,10 @@ pub struct Reporter {
 
 #[derive(Default, PartialEq)]
 struct Written {
+    /// The Node that owns what was written.
+    node_uid: String,
+    /// The node's identity was written since then.
+    identity: bool,
     status: Option<NodeStateStatus>,
     available: bool,
 }
@@ -129,8 +140,20 @@ impl Reporter {
             None => self.gate.open(),
             Some(why) => self.gate.close(why),
         }
+        let Some(node_uid) = &plan.node_uid else {
+            return Ok(Outcome::Written);
+        };
+        if written.node_uid != *node_uid {
+            // Another Node of our name: it knows nothing of what was written for the one before.
+            *written = Written {
+                node_uid: node_uid.clone(),
+                ..Written::default()
+            };
+        }
         let mut refused = Refusals::default();
-        refused.unless_taken("BGPNode", &self.node, self.keep_identity(&plan).await)?;
+        let kept = self.keep_identity(&plan, written.identity).await;
+        let taken = refused.unless_taken("BGPNode", &self.node, kept)?;
+        written.identity = taken && plan.identity.is_some();
         if why_not.is_none() && !written.available {
             let marked = self.mark_available().await;
             written.available =
@@ -146,14 +169,15 @@ impl Reporter {
             .as_ref()
             .is_none_or(|old| !same(old, &status))
         {
-            self.publish_state(&status).await?;
+            self.publish_state(&status, node_uid).await?;
             written.status = Some(status);
         }
         Ok(outcome)
     }
 
-    /// Compared with what is there, not with what was written: whoever deletes or edits it gets it back.
-    async fn keep_identity(&self, plan: &Plan) -> kube::Result<()> {
+    /// Compared with what is there, not with what was written: whoever deletes or edits it gets it back. Once in any case: what is there may
+    /// have no owner.
+    async fn keep_identity(&self, plan: &Plan, written: bool) -> kube::Result<()> {
         let Some(identity) = &plan.identity else {
             return Ok(());
         };
@@ -165,7 +189,7 @@ impl Reporter {
             listen_port: identity.listen_port,
             node_uid: identity.node_uid.clone(),
         };
-        if plan.published.as_ref() == Some(&spec) {
+        if written && plan.published.as_ref() == Some(&spec) {
             return Ok(());
         }
         self.publish_identity(&spec).await
@@ -228,7 +252,8 @@ impl Reporter {
     }
 
     async fn publish_identity(&self, spec: &BGPNodeSpec) -> kube::Result<()> {
-        let object = BGPNode::new(&self.node, spec.clone());
+        let mut object = BGPNode::new(&self.node, spec.clone());
+        object.metadata.owner_references = Some(vec![owner(&self.node, &spec.node_uid)]);
         let params = PatchParams::apply(names::AGENT_MANAGER).force();
         Api::<BGPNode>::all(self.client.clone())
             .patch(&self.node, &params, &Patch::Apply(&object))
@@ -236,15 +261,16 @@ impl Reporter {
         Ok(())
     }
 
-    async fn publish_state(&self, status: &NodeStateStatus) -> kube::Result<()> {
+    async fn publish_state(&self, status: &NodeStateStatus, node_uid: &str) -> kube::Result<()> {
         let api = Api::<NodeState>::all(self.client.clone());
         let params = PatchParams::apply(names::AGENT_MANAGER).force();
-        let object = NodeState::new(
+        let mut object = NodeState::new(
             &self.node,
             NodeStateSpec {
                 node_name: self.node.clone(),
             },
         );
+        object.metadata.owner_references = Some(vec![owner(&self.node, node_uid)]);
         api.patch(&self.node, &params, &Patch::Apply(&object))
             .await?;
         let status = json!({"apiVersion": "margay.dev/v1alpha1", "kind": "NodeState", "metadata": {"name": self.node}, "status": status});
@@ -268,6 +294,18 @@ impl Reporter {
         )
         .await?;
         Ok(())
+    }
+}
+
+/// It blocks nothing: deleting a Node never waits for us.
+fn owner(node: &str, uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: node.to_owned(),
+        uid: uid.to_owned(),
+        controller: None,
+        block_owner_deletion: None,
     }
 }
 

@@ -16,7 +16,7 @@ mod serving;
 mod watches;
 
 use crate::{
-    actuate::{Actuator, Applied},
+    actuate::{Actuator, Applied, KeptTable},
     addresses::{self, Addresses},
     api,
     blocks::KubeStore,
@@ -244,6 +244,10 @@ impl Wiring {
     }
 
     async fn ground(&self) -> anyhow::Result<Ground> {
+        // First, because it puts the policy table back if somebody took it while no agent ran.
+        let (links, damaged) = mpsc::channel(64);
+        let (actuator, applied) =
+            Actuator::open(self.metrics.clone(), KeptTable::default(), links).await?;
         let records = Records::open(names::ATTACHMENTS)
             .with_context(|| format!("attachment records in {}", names::ATTACHMENTS))?;
         let attachments = records.load()?;
@@ -252,8 +256,6 @@ impl Wiring {
             StateFile::open(names::STATE).with_context(|| format!("state in {}", names::STATE))?;
         sysctl::enable_forwarding(Path::new(sysctl::RECORD))?;
         conflist::install_plugin(&self.options.plugin, &self.options.cni_bin)?;
-        let (links, damaged) = mpsc::channel(64);
-        let (actuator, applied) = Actuator::open(self.metrics.clone(), links).await?;
         Ok(Ground {
             records,
             attachments,
@@ -300,6 +302,7 @@ impl Wiring {
 
     fn kernel(&mut self, core: &Core, actuator: Actuator) {
         let heartbeat = self.heartbeats.register("kernel", STUCK);
+        self.tasks.spawn(actuator.keeper(self.cancel.clone()));
         self.tasks.spawn(actuator.run(
             core.plans.clone(),
             core.events.clone(),

@@ -6,6 +6,8 @@
 pub const AGENT_SOCKET: &str = "/run/margay/agent.sock";
 /// One file an attachment (container and interface), in /run so that a reboot clears it.
 pub const ATTACHMENTS: &str = "/run/margay/attachments";
+/// The last applied nftables table, mode 0600, in /run so that a reboot clears it together with the pods.
+pub const KEPT_TABLE: &str = "/run/margay/table.nft";
 /// The last applied BGP configuration and the own blocks, mode 0600; survives a reboot.
 pub const STATE: &str = "/var/lib/margay";
 /// Where the runtime looks for network configuration, and our file in it.

@@ -16,6 +16,8 @@ pub struct Plan {
     pub generation: u64,
     /// Who this node is; none while an object is missing.
     pub identity: Option<Identity>,
+    /// UID of this node's Node object; none while there is none.
+    pub node_uid: Option<String>,
     /// This node's BGPNode as the API server has it; whoever deletes or edits it gets it back.
     pub published: Option<BGPNodeSpec>,
     /// Routes of the kernel; none while a source is not in sync (invariant 4: nothing is written then).

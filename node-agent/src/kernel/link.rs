@@ -202,13 +202,35 @@ fn add(host: &mut Socket, link: &PodLink, netns: &Netns) -> Result<(), Error> {
     let object = format!("link {}", link.host_name);
     match host.request(&object, wire::veth(link, netns)) {
         // The host side's name was free a moment ago, and only we use the prefix: it is the pod's side that exists.
-        Err(e) if e.errno() == Some(Errno::EEXIST) => Err(Error::Foreign(format!(
-            "{} has an interface {} that is not Margay's",
-            link.netns.display(),
-            link.ifname
-        ))),
+        Err(e) if e.errno() == Some(Errno::EEXIST) => {
+            if !remove_strayed(link, netns)? {
+                return Err(Error::Foreign(format!(
+                    "{} has an interface {} that is not Margay's",
+                    link.netns.display(),
+                    link.ifname
+                )));
+            }
+            host.request(&object, wire::veth(link, netns))
+        }
         other => other,
     }
+}
+
+/// Removes a pair by the pod's half, when somebody renamed the host's half or moved it elsewhere; `false` when that half does not carry the
+/// Ethernet address that we gave it, and so is not ours.
+fn remove_strayed(link: &PodLink, netns: &Netns) -> Result<bool, Error> {
+    netns.run(|| {
+        let mut pod = Socket::open()?;
+        let found = find(&mut pod, &link.ifname)?;
+        let Some(half) =
+            found.filter(|l| l.kind.as_deref() == Some("veth") && l.mac == Some(link.mac))
+        else {
+            return Ok(false);
+        };
+        let message = Message::new(libc::RTM_DELLINK, 0).link(half.ifindex, 0, 0);
+        pod.request(&format!("link {}", link.ifname), message)?;
+        Ok(true)
+    })
 }
 
 fn undo(host: &mut Socket, link: &PodLink, first: Error) -> Error {

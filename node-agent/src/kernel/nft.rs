@@ -26,6 +26,7 @@ mod encode;
 mod error;
 mod expression;
 mod foreign;
+mod image;
 mod key;
 mod message;
 mod read;
@@ -40,6 +41,7 @@ use margay_policy::{Batch, Observed, Table, diff_observed};
 
 pub use self::error::{Error, Refusal, Subject};
 pub use self::foreign::{ForeignDrop, foreign_drops};
+pub use self::image::Image;
 pub use self::watch::Watch;
 
 use self::encode::{TABLE_OWNER, TABLE_PERSIST, TableFlags};

@@ -175,6 +175,24 @@ fn an_interface_of_somebody_else_is_left_alone() {
 }
 
 #[test]
+fn a_host_half_that_was_renamed_or_moved_away_is_replaced() {
+    isolated(async || {
+        let (namespace, elsewhere) = (Namespace::new(), Namespace::new());
+        let link = pod(namespace.path(), 5);
+        create(&link).await.unwrap();
+        ip(&format!("link set {} name stray", link.host_name));
+        assert!(create(&link).await.unwrap().made);
+        assert!(!output("ip link").1.contains("stray"));
+        let path = elsewhere.path().display().to_string();
+        let thread = path.split('/').nth(4).unwrap();
+        ip(&format!("link set {} netns {thread}", link.host_name));
+        assert!(create(&link).await.unwrap().made);
+        check(&link).await.unwrap();
+        assert!(!elsewhere.ip("link").contains(&link.host_name));
+    });
+}
+
+#[test]
 fn a_failed_step_leaves_nothing() {
     isolated(async || {
         let namespace = Namespace::new();

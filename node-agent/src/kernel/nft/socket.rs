@@ -78,25 +78,48 @@ impl Socket {
         self.sequence = transaction.next_sequence();
         self.reserve(transaction.bytes().len())?;
         self.send(transaction.bytes())?;
-        let (mut refusals, mut acknowledged) = (Vec::new(), false);
+        let mut refusals = Vec::new();
+        let acknowledged = self.answers(transaction.acknowledged, |sequence, failure| {
+            refusals.extend(failure.refusal(sequence, transaction));
+        })?;
+        match (refusals.is_empty(), acknowledged) {
+            (false, _) => Ok(Err(refusals)),
+            (true, true) => Ok(Ok(())),
+            (true, false) => Err(unanswered()),
+        }
+    }
+
+    /// Applies a transaction of which only the bytes are left; an error when the kernel refuses it.
+    pub(super) fn replay(&mut self, bytes: &[u8], acknowledged: u32) -> io::Result<()> {
+        self.sequence = acknowledged.wrapping_add(2);
+        self.reserve(bytes.len())?;
+        self.send(bytes)?;
+        let mut first = None;
+        let applied = self.answers(acknowledged, |_, failure| {
+            first.get_or_insert(failure);
+        })?;
+        match first {
+            Some(failure) => Err(failure.into()),
+            None if applied => Ok(()),
+            None => Err(unanswered()),
+        }
+    }
+
+    /// Reads all answers to a transaction: whether its last message was acknowledged.
+    fn answers(&mut self, last: u32, mut refused: impl FnMut(u32, Failure)) -> io::Result<bool> {
+        let mut acknowledged = false;
         while self.receive(libc::MSG_DONTWAIT)? {
             for (header, payload) in Messages(&self.buffer) {
                 if header.kind != NLMSG_ERROR {
                     continue;
                 }
                 match Failure::read(header, payload) {
-                    None => acknowledged |= header.sequence == transaction.acknowledged,
-                    Some(failure) => refusals.extend(failure.refusal(header.sequence, transaction)),
+                    None => acknowledged |= header.sequence == last,
+                    Some(failure) => refused(header.sequence, failure),
                 }
             }
         }
-        match (refusals.is_empty(), acknowledged) {
-            (false, _) => Ok(Err(refusals)),
-            (true, true) => Ok(Ok(())),
-            (true, false) => Err(io::Error::other(
-                "the kernel did not say what became of a transaction",
-            )),
-        }
+        Ok(acknowledged)
     }
 
     /// One object; none when it does not exist.
@@ -236,6 +259,10 @@ impl Socket {
             }
         }
     }
+}
+
+fn unanswered() -> io::Error {
+    io::Error::other("the kernel did not say what became of a transaction")
 }
 
 enum Dump<T> {
