@@ -20,10 +20,19 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The ids of the containers on all nodes of a lab.
 pub(crate) fn containers(folder: &Folder) -> HashSet<String> {
-    let nodes = entries(&folder.nodes());
-    let kinds =
-        nodes.flat_map(|node| ["sandboxes", "containers"].map(|kind| node.join(STATE).join(kind)));
-    let folders = kinds.flat_map(|kind| entries(&kind).collect::<Vec<_>>());
+    entries(&folder.nodes())
+        .flat_map(|node| containers_in(&node))
+        .collect()
+}
+
+/// The ids of the containers on one node.
+pub(crate) fn containers_of(folder: &Folder, node: &str) -> HashSet<String> {
+    containers_in(&folder.node(node))
+}
+
+fn containers_in(node: &Path) -> HashSet<String> {
+    let kinds = ["sandboxes", "containers"].map(|kind| node.join(STATE).join(kind));
+    let folders = kinds.into_iter().flat_map(|kind| entries(&kind));
     folders
         .filter_map(|path| path.file_name()?.to_str().map(String::from))
         .collect()

@@ -7,13 +7,14 @@
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{setsockopt, sockopt};
 
 mod tally;
 
@@ -22,12 +23,15 @@ use tally::Tally;
 
 /// How long an answer may take after the last number was sent before it counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
+/// Some seconds of datagrams.
+const BUFFER: usize = 8 << 20;
 const READ_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// A stream of numbered pings; [`Pinging::stop`] ends it.
 #[derive(Debug)]
 pub struct Pinging {
     stopped: Arc<AtomicBool>,
+    sending: Arc<AtomicU64>,
     sender: JoinHandle<Sent>,
     receiver: JoinHandle<Tally>,
 }
@@ -42,7 +46,10 @@ struct Sent {
 
 impl Pinging {
     /// Starts sending from a network namespace, `rate` datagrams a second.
-    pub(crate) fn start(net: File, to: SocketAddr, rate: u32) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If no socket can be made there.
+    pub fn start(net: File, to: SocketAddr, rate: u32) -> Result<Self> {
         let any = if to.is_ipv4() {
             Ipv4Addr::UNSPECIFIED.into()
         } else {
@@ -53,10 +60,11 @@ impl Pinging {
         let stopped = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU64::new(u64::MAX));
         let begin = Instant::now();
+        let sending = Arc::new(AtomicU64::new(0));
         let sender = thread::spawn({
-            let (stopped, sent) = (stopped.clone(), sent.clone());
+            let (stopped, sent, sending) = (stopped.clone(), sent.clone(), sending.clone());
             move || {
-                let result = send(&socket, to, rate, begin, &stopped);
+                let result = send(&socket, to, rate, begin, (&stopped, &sending));
                 sent.store(result.count, Ordering::Release);
                 result
             }
@@ -64,9 +72,15 @@ impl Pinging {
         let receiver = thread::spawn(move || receive(&answers, begin, &sent));
         Ok(Self {
             stopped,
+            sending,
             sender,
             receiver,
         })
+    }
+
+    /// How many were sent until now.
+    pub fn sent(&self) -> u64 {
+        self.sending.load(Ordering::Acquire)
     }
 
     /// Ends the stream, waits a second for answers on their way, and counts.
@@ -92,7 +106,7 @@ fn send(
     to: SocketAddr,
     rate: u32,
     begin: Instant,
-    stopped: &AtomicBool,
+    (stopped, sending): (&AtomicBool, &AtomicU64),
 ) -> Sent {
     let interval = Duration::from_secs(1) / rate.max(1);
     let mut sent = Sent {
@@ -108,6 +122,7 @@ fn send(
         let message = format!("echo {:010}", sent.count);
         sent.refused += u64::from(socket.send_to(message.as_bytes(), to).is_err());
         sent.count += 1;
+        sending.store(sent.count, Ordering::Release);
     }
     sent
 }
@@ -146,7 +161,10 @@ pub struct Echo {
 
 impl Echo {
     /// Listens in a network namespace.
-    pub(crate) fn start(net: File, listen: SocketAddr) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If the address is taken or not there.
+    pub fn start(net: File, listen: SocketAddr) -> Result<Self> {
         let socket = socket_in(net, listen)?;
         let stopped = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
@@ -188,12 +206,76 @@ fn answer(socket: &UdpSocket, stopped: &AtomicBool, answered: &AtomicU64) {
     }
 }
 
+/// Takes what comes and answers nothing, until dropped: who sends to it never has more than one direction of a flow, so that
+/// connection tracking takes each datagram for a new one.
+#[derive(Debug)]
+pub struct Sink {
+    stopped: Arc<AtomicBool>,
+    received: Arc<AtomicU64>,
+    latest: Arc<Mutex<Option<SystemTime>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sink {
+    /// Listens in a network namespace.
+    ///
+    /// # Errors
+    /// If the address is taken or not there.
+    pub fn start(net: File, listen: SocketAddr) -> Result<Self> {
+        let socket = socket_in(net, listen)?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let received = Arc::new(AtomicU64::new(0));
+        let latest = Arc::new(Mutex::new(None));
+        let thread = thread::spawn({
+            let (stopped, received, latest) = (stopped.clone(), received.clone(), latest.clone());
+            move || {
+                let mut buffer = [0; 2048];
+                while !stopped.load(Ordering::Acquire) {
+                    if socket.recv_from(&mut buffer).is_ok() {
+                        received.fetch_add(1, Ordering::AcqRel);
+                        *latest.lock().unwrap_or_else(PoisonError::into_inner) =
+                            Some(SystemTime::now());
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            stopped,
+            received,
+            latest,
+            thread: Some(thread),
+        })
+    }
+
+    /// How many datagrams came.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Acquire)
+    }
+
+    /// When the last one came.
+    pub fn latest(&self) -> Option<SystemTime> {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // A panic has been printed by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// A socket of another network namespace, made by a thread that enters it and ends.
 fn socket_in(net: File, address: SocketAddr) -> Result<UdpSocket> {
     let make = move || -> io::Result<UdpSocket> {
         setns(&net, CloneFlags::CLONE_NEWNET)?;
         let socket = UdpSocket::bind(address)?;
         socket.set_read_timeout(Some(READ_TIMEOUT))?;
+        // A busy machine may let a thread wait longer than the usual buffer lasts: that would count as lost.
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
         Ok(socket)
     };
     let made = thread::spawn(make)

@@ -13,6 +13,7 @@ use crate::tools;
 
 mod down;
 mod ping;
+mod power;
 mod run;
 mod start;
 mod status;

@@ -47,7 +47,7 @@ mod render;
 mod tools;
 mod wait;
 
-pub use flood::{Echo, Pinging, Report};
+pub use flood::{Echo, Pinging, Report, Sink};
 pub use folder::checkout;
 pub use lab::{Lab, ProcessStatus, Running, Status};
 pub use plan::{Family, NodeAs, Plan, Proxy, Runtime, Spec, Tor};

@@ -88,6 +88,11 @@ enum Verb {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Cut a node's power and give it back: everything on it ends at once, its network and `/run` are made anew.
+    Reboot {
+        /// n1, n2, …
+        node: String,
+    },
     /// Import OCI archives on every node of a running lab.
     Load {
         /// The archives.
@@ -201,6 +206,7 @@ fn run(name: &str, verb: Verb) -> Result<ExitCode> {
             process,
             follow,
         } => return logs(&Lab::open(name)?, place, process, follow),
+        Verb::Reboot { node } => Lab::open(name)?.reboot(&node)?,
         Verb::Load { files } => Lab::open(name)?.load_images(&files)?,
         Verb::Kill {
             place,

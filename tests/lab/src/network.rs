@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::plan::{DefaultRoute, Plan, Port, namespace_prefix};
+use crate::plan::{DefaultRoute, Link, Plan, Port, namespace_prefix};
 
 const NETNS: &str = "/run/netns";
 
@@ -21,6 +21,53 @@ pub(crate) fn create_namespaces(plan: &Plan) -> Result<()> {
         .map(|place| format!("netns add {}\n", plan.namespace(place)))
         .collect::<String>();
     batch(Command::new("ip"), &namespaces).context("making network namespaces")
+}
+
+/// Makes the namespace of one place.
+pub(crate) fn create_place(plan: &Plan, place: &str) -> Result<()> {
+    let command = format!("netns add {}\n", plan.namespace(place));
+    batch(Command::new("ip"), &command).context("making a network namespace")
+}
+
+/// Makes the links of one place to the others, with addresses and default routes, as [`connect`] does for all.
+pub(crate) fn connect_place(plan: &Plan, place: &str) -> Result<()> {
+    let mut outside = Command::new("unshare");
+    outside.args(["--net", "ip"]);
+    let links: Vec<Link> = plan
+        .links()
+        .into_iter()
+        .filter(|link| touches(link, place))
+        .collect();
+    let made: String = links.iter().map(|link| pair(plan, link)).collect();
+    batch(outside, &made).with_context(|| format!("making the links of {place}"))?;
+    let ends = links.iter().flat_map(|link| [&link.left, &link.right]);
+    for end in ends.filter(|end| end.place != place) {
+        let mut ip = Command::new("ip");
+        ip.args(["-n", &plan.namespace(&end.place)]);
+        batch(ip, &port(end)).with_context(|| format!("the end of a link in {}", end.place))?;
+    }
+    let mut ip = Command::new("ip");
+    ip.args(["-n", &plan.namespace(place)]);
+    batch(ip, &settings(plan, place)).with_context(|| format!("addresses and routes of {place}"))
+}
+
+/// Removes one place's links, which takes the other ends with them.
+pub(crate) fn disconnect_place(plan: &Plan, place: &str) -> Result<()> {
+    let ends = plan.links().into_iter().filter_map(|link| {
+        let end = [link.left, link.right]
+            .into_iter()
+            .find(|end| end.place == place);
+        end.map(|end| format!("link del {}\n", end.device))
+    });
+    let mut ip = Command::new("ip");
+    ip.args(["-n", &plan.namespace(place)]);
+    batch(ip, &ends.collect::<String>()).with_context(|| format!("removing links of {place}"))
+}
+
+/// Removes the namespace of one place.
+pub(crate) fn remove_place(plan: &Plan, place: &str) -> Result<()> {
+    let command = format!("netns del {}\n", plan.namespace(place));
+    batch(Command::new("ip"), &command).context("removing a network namespace")
 }
 
 /// Makes every bridge and link of the plan, with addresses and default routes.
@@ -73,24 +120,33 @@ pub(crate) fn remove(lab: &str) -> Result<()> {
 
 fn devices(plan: &Plan) -> String {
     let mut text = String::new();
-    for bridge in plan.bridges() {
+    for (number, bridge) in plan.bridges().iter().enumerate() {
+        // Of its own: else it is that of a port, and changes under everybody's neighbour entries when a node loses its power.
         text += &format!(
-            "link add {} netns {} type bridge\n",
+            "link add {} netns {} address 02:00:5e:00:00:{number:02x} type bridge\n",
             bridge.device,
             plan.namespace(&bridge.place)
         );
     }
     for link in plan.links() {
-        let (left, right) = (&link.left, &link.right);
-        text += &format!(
-            "link add {} netns {} type veth peer name {} netns {}\n",
-            left.device,
-            plan.namespace(&left.place),
-            right.device,
-            plan.namespace(&right.place),
-        );
+        text += &pair(plan, &link);
     }
     text
+}
+
+fn touches(link: &Link, place: &str) -> bool {
+    link.left.place == place || link.right.place == place
+}
+
+fn pair(plan: &Plan, link: &Link) -> String {
+    let (left, right) = (&link.left, &link.right);
+    format!(
+        "link add {} netns {} type veth peer name {} netns {}\n",
+        left.device,
+        plan.namespace(&left.place),
+        right.device,
+        plan.namespace(&right.place),
+    )
 }
 
 /// Everything inside one place. Addresses skip duplicate detection: they would be unusable for their first second.
@@ -105,12 +161,7 @@ fn settings(plan: &Plan, place: &str) -> String {
         .flat_map(|link| [&link.left, &link.right])
         .filter(|port| port.place == place)
         .collect();
-    for port in ports {
-        if let Some(bridge) = port.bridge {
-            text += &format!("link set {} master {bridge}\n", port.device);
-        }
-        text += &up(&port.device, &port.addresses);
-    }
+    text.extend(ports.into_iter().map(port));
     let own = |route: &DefaultRoute| route.place == place;
     for route in plan.default_routes().into_iter().filter(own) {
         for line in route.lines() {
@@ -118,6 +169,14 @@ fn settings(plan: &Plan, place: &str) -> String {
         }
     }
     text
+}
+
+fn port(port: &Port) -> String {
+    let mut text = String::new();
+    if let Some(bridge) = port.bridge {
+        text += &format!("link set {} master {bridge}\n", port.device);
+    }
+    text + &up(&port.device, &port.addresses)
 }
 
 fn up(device: &str, addresses: &[String]) -> String {

@@ -135,7 +135,7 @@ fn lab_nets(name: &str) -> HashSet<u64> {
         .collect()
 }
 
-fn bound_nets(entry: &Entry, marks: &Marks) -> Vec<u64> {
+pub(super) fn bound_nets(entry: &Entry, marks: &Marks) -> Vec<u64> {
     if entry
         .mount
         .is_none_or(|mount| marks.outer_mounts.contains(&mount))
@@ -152,7 +152,7 @@ fn bound_nets(entry: &Entry, marks: &Marks) -> Vec<u64> {
 }
 
 /// This process and its ancestors.
-fn ancestry(entries: &[Entry]) -> HashSet<i32> {
+pub(super) fn ancestry(entries: &[Entry]) -> HashSet<i32> {
     let mut pids = HashSet::new();
     let mut next = i32::try_from(std::process::id()).ok();
     while let Some(pid) = next {

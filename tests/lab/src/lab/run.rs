@@ -223,6 +223,14 @@ impl Lab {
     /// # Errors
     /// If the lab has no such process or it does not start.
     pub fn restart(&self, place: &str, name: &str) -> Result<()> {
+        self.restart_with(place, name, &[])
+    }
+
+    /// As [`Lab::restart`], with more arguments than it was started with first: `-R`, say, which makes BIRD recover.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restart_with(&self, place: &str, name: &str, more: &[&str]) -> Result<()> {
         let daemon = self
             .places
             .recorded(place, name)
@@ -237,7 +245,13 @@ impl Lab {
                 Seen::Holds(())
             })
         })?;
-        self.places.start(place, name, &daemon.argv)
+        let mut argv = daemon.argv;
+        let new = more
+            .iter()
+            .filter(|word| !argv.iter().any(|old| old == *word));
+        let new: Vec<String> = new.map(|&word| word.to_owned()).collect();
+        argv.extend(new);
+        self.places.start(place, name, &argv)
     }
 
     /// Runs something for every node at once; the first error counts.

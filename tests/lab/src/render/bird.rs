@@ -111,7 +111,7 @@ fn base(plan: &Plan, router_id: &str) -> String {
     for Family { channel, .. } in families(plan) {
         text += &format!(
             "protocol kernel kernel_{channel} {{ {channel} {{ import none; export where source ~ [RTS_BGP, RTS_STATIC]; }}; \
-             merge paths on limit 16; }}\n"
+             merge paths on limit 16; persist; graceful restart; }}\n"
         );
     }
     text

@@ -18,7 +18,7 @@ pub(crate) fn bgpd(plan: &Plan, rack: &Rack) -> String {
         "frr defaults datacenter\nhostname {place}\nlog stdout\n!\n\
          router bgp {asn}\n bgp router-id 10.255.{plane}.{number}\n no bgp default ipv4-unicast\n \
          no bgp ebgp-requires-policy\n bgp bestpath as-path multipath-relax\n bgp graceful-restart\n \
-         bgp graceful-restart restart-time {RESTART_TIME}\n \
+         bgp graceful-restart restart-time {RESTART_TIME}\n bgp graceful-restart preserve-fw-state\n \
          neighbor nodes peer-group\n neighbor nodes remote-as {node_asn}\n neighbor nodes {timers}\n \
          neighbor nodes timers connect 3\n neighbor nodes advertisement-interval 0\n \
          neighbor {spine} remote-as {SPINE_ASN}\n neighbor {spine} description spine\n neighbor {spine} {timers}\n \
