@@ -135,7 +135,7 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// A binary built beside this one.
-fn beside(name: &str) -> Result<String> {
+pub(crate) fn beside(name: &str) -> Result<String> {
     let path = std::env::current_exe()?.with_file_name(name);
     anyhow::ensure!(path.exists(), "{} is not built", path.display());
     Ok(path.display().to_string())

@@ -3,7 +3,7 @@
 use crate::{
     cluster::{App, Cluster, FAMILIES},
     http::opens,
-    kill::monitored,
+    monitor::Monitor,
     report::Report,
 };
 use anyhow::{Context, Result, ensure};
@@ -32,14 +32,14 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
     }
     report.check("our routes flushed on n1", || {
         let before = routes(lab)?;
-        let mut monitor = lab.spawn("n1", &["ip", "monitor", "route"])?;
-        std::thread::sleep(Duration::from_millis(300));
+        let monitor = Monitor::start(lab, "n1")?;
         for family in ["-4", "-6"] {
             // It flushes until nothing is left and gives up when somebody puts things back: its exit code says nothing.
             let _ = lab.exec("n1", &["ip", family, "route", "flush", "proto", "83"]);
         }
         let seen = healed(|| Ok(routes(lab)? == before))?;
-        let deleted = monitored(&mut monitor, "Deleted")?.lines().count();
+        let told = monitor.told("proto 83")?;
+        let deleted = told.iter().filter(|l| l.contains("Deleted")).count();
         ensure!(deleted > 0, "the fault took no effect");
         Ok(format!("{seen}, {deleted} deletions seen"))
     });
@@ -145,13 +145,13 @@ fn routes(lab: &Lab) -> Result<Vec<String>> {
     Ok(all)
 }
 
-struct Link {
-    name: String,
+pub(crate) struct Link {
+    pub(crate) name: String,
     index: u64,
 }
 
 /// Host side link of a pod, by the alias that it carries.
-fn link_of(lab: &Lab, app: &App) -> Result<Link> {
+pub(crate) fn link_of(lab: &Lab, app: &App) -> Result<Link> {
     let links: serde_json::Value =
         serde_json::from_str(&lab.exec(&app.node, &["ip", "-j", "link"])?)?;
     let alias = format!("demo/{}", app.name);

@@ -1,9 +1,9 @@
 //! The agent killed with -9 under numbered pings at 1 kHz both ways: nothing is lost.
 
-use crate::{cluster::Cluster, report::Report};
+use crate::{cluster::Cluster, monitor::Monitor, report::Report};
 use anyhow::{Context, Result, ensure};
-use margay_lab::{Echo, Lab, Pinging, Running, Seen, wait_until};
-use std::{io::Read, net::SocketAddr, thread::sleep, time::Duration};
+use margay_lab::{Echo, Lab, Pinging, Seen, wait_until};
+use std::{net::SocketAddr, thread::sleep, time::Duration};
 
 const RATE: u32 = 1000;
 const PORT: u16 = 7777;
@@ -20,8 +20,7 @@ fn killed(cluster: &Cluster, report: &mut Report, node: &str) {
     report.check(&what, || {
         let lab = &cluster.lab;
         let traffic = Traffic::start(cluster)?;
-        let mut monitor = lab.spawn(node, &["ip", "monitor", "route", "nexthop"])?;
-        sleep(Duration::from_secs(1));
+        let monitor = Monitor::start(lab, node)?;
         let before = agent(lab, node)?;
         let ended = lab.kill(node, "margay-agent", "KILL")?;
         ensure!(ended == 1, "{ended} processes were killed, not 1");
@@ -47,30 +46,17 @@ fn killed(cluster: &Cluster, report: &mut Report, node: &str) {
         // Longer than the speaker defers, so that what it would withdraw by mistake is seen.
         sleep(Duration::from_secs(3));
         let seen = traffic.stop()?;
-        let changes = monitored(&mut monitor, "proto 83")?;
+        let changes = monitor.told("proto 83")?;
         ensure!(
             changes.is_empty(),
-            "the new agent changed routes instead of adopting them:\n{changes}"
+            "the new agent changed routes instead of adopting them:\n{}",
+            changes.join("\n")
         );
         Ok(format!(
             "restarts {} -> {}, {seen}, no route or nexthop of the kernel changed",
             before.restarts, after.restarts
         ))
     });
-}
-
-/// Lines with `word` of what `ip monitor` printed until now.
-pub(crate) fn monitored(monitor: &mut Running, word: &str) -> Result<String> {
-    let child = monitor.child();
-    child.kill()?;
-    let mut text = String::new();
-    let output = child.stdout.take().context("ip monitor has no output")?;
-    std::io::BufReader::new(output).read_to_string(&mut text)?;
-    Ok(text
-        .lines()
-        .filter(|line| line.contains(word))
-        .collect::<Vec<_>>()
-        .join("\n"))
 }
 
 /// Streams of numbered pings: between the racks, both ways, every family.
