@@ -65,6 +65,10 @@ fn twice<'a>(scene: &'a Scene<'_>, node: &'a str) -> Fault<'a> {
             let first = pid(lab, node)?;
             end(lab, node, first, "KILL")?;
             killed.set(successor(lab, node, first)?);
+            // Peers drop what is stale when a session ends before everything was said on it again (RFC 4724 section 4.2).
+            wait_until("it has announced everything again", BACK, || {
+                announced(lab, node)
+            })?;
             end(lab, node, killed.get(), "KILL")?;
             Ok(format!("processes {first} and {} are gone", killed.get()))
         }),
@@ -180,8 +184,17 @@ pub(super) fn flushed_unprotected(scene: &Scene<'_>, node: &str, away: bool) -> 
             } else {
                 "flush ruleset"
             };
-            let tables = sh(lab, node, &format!("nft {command}; nft list tables"))?;
-            ensure!(!tables.contains("inet margay"), "the table is still there");
+            // The last thread of a process that was killed may hold the table for a moment.
+            wait_until("the table is gone", BACK, || {
+                // Refused as long as it is held.
+                let script = format!("nft {command} || :; nft list tables");
+                let tables = sh(lab, node, &script)?;
+                Ok(if tables.contains("inet margay") {
+                    Seen::NotYet(tables)
+                } else {
+                    Seen::Holds(())
+                })
+            })?;
             // That the flood comes through now shows that it would at any other time.
             wait_until("the unprotected flood comes through", BACK, || {
                 let arrived = scene.denied.count().since(denied).arrived;
@@ -291,6 +304,20 @@ pub(super) fn back(lab: &Lab, node: &str, old: i32, ready: bool) -> Result<Seen<
         lab.exec(node, &["curl", "-sSf", "http://127.0.0.1:9179/readyz"])?;
     }
     Ok(Seen::Holds(()))
+}
+
+/// Whether every session is up and has been told of the node's own blocks.
+fn announced(lab: &Lab, node: &str) -> Result<Seen<()>> {
+    let ctl = beside("margayctl")?;
+    let socket = "--socket=/run/margay/agent.sock";
+    let text = lab.exec(node, &[&ctl, socket, "bgp", "peers", "-o", "json"])?;
+    let text = text.replace(' ', "");
+    let told = text.contains("\"advertised\":") && !text.contains("\"advertised\":0");
+    Ok(if !down(&text) && told {
+        Seen::Holds(())
+    } else {
+        Seen::NotYet(text)
+    })
 }
 
 /// When a process began, to a hundredth of a second.
