@@ -175,6 +175,13 @@ impl Group {
         self.advertised
     }
 
+    /// The peer is to hear that it has been told everything, once it has (RFC 4724 §2).
+    pub(crate) fn end_of_rib(&mut self, peer: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.end_of_rib = true;
+        }
+    }
+
     /// The peer asked for everything again (RFC 2918).
     pub(crate) fn refresh(&mut self, peer: PeerId) {
         if let Some(member) = self.members.get_mut(&peer) {

@@ -222,9 +222,9 @@ impl Table {
         }
     }
 
-    /// The prefixes to decide, in the order in which they first changed.
-    pub(crate) fn take_dirty(&mut self) -> Vec<IpNetwork> {
-        std::mem::take(&mut self.dirty)
+    /// The prefixes to decide for which `due` holds, in the order in which they first changed; the others stay.
+    pub(crate) fn take_dirty(&mut self, due: impl Fn(&IpNetwork) -> bool) -> Vec<IpNetwork> {
+        self.dirty.extract_if(.., |prefix| due(prefix)).collect()
     }
 
     /// Decides one prefix; says whether the kernel's side has to know. Forgets the prefix if no path is left.

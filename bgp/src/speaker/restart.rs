@@ -75,11 +75,14 @@ impl Speaker {
             return;
         }
         self.deferral = None;
-        for id in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.join_group(id, &[], true);
-        }
         // Decided before it is told, so that who prunes on this event sees what was learned.
         self.decide_dirty();
+        for (id, number) in &self.member_of {
+            if let Some(group) = self.groups.get_mut(number) {
+                group.end_of_rib(*id);
+            }
+        }
+        self.pump = true;
         self.io.tell(Event::DeferralEnded);
     }
 

@@ -29,9 +29,7 @@ impl Speaker {
         );
         self.io.tell(Event::PeerUp { peer: address });
         self.resume_stale(id);
-        if self.deferral.is_none() {
-            self.join_group(id, &[], true);
-        }
+        self.join_group(id, &[], self.deferral.is_none());
         self.check_deferral();
     }
 
@@ -241,11 +239,9 @@ impl Speaker {
         if self.table.next_hops.take_changed() {
             self.io.tell(Event::NextHopsChanged);
         }
-        if self.deferral.is_some() {
-            return;
-        }
         self.decide_dirty();
-        if !self.learned.is_empty() && !std::mem::replace(&mut self.learned_told, true) {
+        let tell = self.deferral.is_none() && !self.learned.is_empty();
+        if tell && !std::mem::replace(&mut self.learned_told, true) {
             self.io.tell(Event::LearnedChanged);
         }
         if std::mem::take(&mut self.pump) {
@@ -253,11 +249,14 @@ impl Speaker {
         }
     }
 
+    /// Decides what has changed; while best path waits for the peers, our own routes only, which depend on nobody. Peers drop what
+    /// was not told again when a session ends a second time (RFC 4724 §4.2), so these must not wait.
     pub(super) fn decide_dirty(&mut self) {
-        if self.deferral.is_some() {
-            return;
-        }
-        for prefix in self.table.take_dirty() {
+        let (deferring, own) = (self.deferral.is_some(), &self.originated);
+        let due = self
+            .table
+            .take_dirty(|prefix| !deferring || own.contains(prefix));
+        for prefix in due {
             if self.table.decide(prefix) {
                 self.learned.insert(prefix);
             }

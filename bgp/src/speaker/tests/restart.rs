@@ -173,6 +173,28 @@ fn the_second_loss_before_end_of_rib_forgets_what_was_not_told_again() {
 }
 
 #[test]
+fn the_second_loss_before_end_of_rib_keeps_what_was_told_again() {
+    let mut net = up();
+    net.replace(0, restarting(1, 65001));
+    net.originate(0, &["10.1.0.0/16", "fd00:1::/64"]);
+    // The third peer is absent, so best path and End-of-RIB wait for it.
+    net.apply(0, vec![peer(1, 2, 65002), peer(1, 3, 65003)]);
+    net.advance(SECOND * 4);
+    assert!(net.nodes[0].speaker.is_deferring());
+    assert!(net.learned(0).is_empty());
+    net.nodes[1].speaker.learned_changes();
+    return_with(
+        &mut net,
+        restarting(1, 65001),
+        &["10.1.0.0/16", "fd00:1::/64"],
+    );
+    net.advance(SECOND * 60);
+    assert!(net.all_up());
+    assert_eq!(net.nodes[1].speaker.learned_changes(), []);
+    assert_eq!((net.learned(0).len(), net.learned(1).len()), (2, 2));
+}
+
+#[test]
 fn deferral_is_bounded_when_a_peer_never_says_end_of_rib() {
     let mut net = Net::new(vec![
         restarting(1, 65001),

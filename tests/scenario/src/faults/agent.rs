@@ -65,8 +65,8 @@ fn twice<'a>(scene: &'a Scene<'_>, node: &'a str) -> Fault<'a> {
             let first = pid(lab, node)?;
             end(lab, node, first, "KILL")?;
             killed.set(successor(lab, node, first)?);
-            // Peers drop what is stale when a session ends before everything was said on it again (RFC 4724 section 4.2).
-            wait_until("it has announced everything again", BACK, || {
+            // Not later: it announces its blocks at once and still waits for its peers' routes and End-of-RIBs.
+            wait_until("it has announced its blocks again", BACK, || {
                 announced(lab, node)
             })?;
             end(lab, node, killed.get(), "KILL")?;
