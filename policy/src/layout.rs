@@ -3,8 +3,8 @@
 //! ```text
 //! forward ── pod link in? jump source ── established? accept ── invalid at a pod link? drop ── jump from ── goto to
 //! input   ── pod link in? jump source ── established? accept ── neighbour discovery? accept ── pod link in? jump from
-//! from    ── iifname vmap @from_pod ── a pod link without element? drop
-//! to      ── oifname vmap @to_pod   ── a pod link without element? drop
+//! from    ── iifname vmap @from_pod ── a pod link without element? drop ── a pod's address from elsewhere? drop
+//! to      ── oifname vmap @to_pod   ── a pod link without element? drop ── a pod's address by another way? drop
 //! postrouting ── from a nat pool, not towards a pool or a node: snat
 //! ```
 //! Both chains run after DNAT and before SNAT, so policies see backends and the original clients. Packets that the node
@@ -28,6 +28,9 @@ pub(crate) const HAIRPIN: &str = "self";
 
 const SOURCES_V4: &str = "src4";
 const SOURCES_V6: &str = "src6";
+/// Addresses of the pods here, whatever their links are called.
+const PODS_V4: &str = "pods4";
+const PODS_V6: &str = "pods6";
 const FROM_POD: &str = "from_pod";
 const TO_POD: &str = "to_pod";
 
@@ -82,7 +85,9 @@ fn add_dispatch<'a>(table: &mut Table, ports: impl IntoIterator<Item = Port<'a>>
     let mut from = VerdictMap::new(KeyType::Ifname);
     let mut to = VerdictMap::new(KeyType::Ifname);
     let (mut sources4, mut sources6, mut hairpin) = (Vec::new(), Vec::new(), Vec::new());
+    let mut addresses = BTreeSet::new();
     for port in ports {
+        addresses.extend(port.addresses);
         from.elements.insert(Element::Ifname(port.link), port.from);
         to.elements.insert(Element::Ifname(port.link), port.to);
         hairpin.push(Element::IfnameIfname(port.link, port.link));
@@ -107,7 +112,9 @@ fn add_dispatch<'a>(table: &mut Table, ports: impl IntoIterator<Item = Port<'a>>
         SetName::new(SOURCES_V6),
         Set::hash(KeyType::IfnameIpv6).with(sources6),
     );
-    let dispatch = |key, map, unknown| {
+    add_pods(table, &addresses);
+    // The last two rules: a link that somebody renamed is in no map, but its pod's rules hold.
+    let dispatch = |key, map, unknown, side| {
         chain([
             Rule::new(
                 [],
@@ -117,16 +124,39 @@ fn add_dispatch<'a>(table: &mut Table, ports: impl IntoIterator<Item = Port<'a>>
                 }],
             ),
             dropped([unknown]),
+            dropped([of_pod(side, Family::V4, PODS_V4)]),
+            dropped([of_pod(side, Family::V6, PODS_V6)]),
         ])
     };
     table.add_chain(
         ChainName::new("from"),
-        dispatch(VmapKey::Iifname, FROM_POD, from_pod()),
+        dispatch(VmapKey::Iifname, FROM_POD, from_pod(), Side::Source),
     );
     table.add_chain(
         ChainName::new("to"),
-        dispatch(VmapKey::Oifname, TO_POD, to_pod()),
+        dispatch(VmapKey::Oifname, TO_POD, to_pod(), Side::Destination),
     );
+}
+
+fn add_pods(table: &mut Table, addresses: &BTreeSet<IpAddr>) {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address {
+            IpAddr::V4(address) => v4.push(Element::Ipv4(*address)),
+            IpAddr::V6(address) => v6.push(Element::Ipv6(*address)),
+        }
+    }
+    table.add_set(SetName::new(PODS_V4), Set::hash(KeyType::Ipv4).with(v4));
+    table.add_set(SetName::new(PODS_V6), Set::hash(KeyType::Ipv6).with(v6));
+}
+
+fn of_pod(side: Side, family: Family, set: &'static str) -> Match {
+    Match::AddressIn {
+        side,
+        family,
+        set: SetName::new(set),
+        inverted: false,
+    }
 }
 
 /// Who may send from which pod link. Neighbour discovery may also come from `::` and link-local addresses.

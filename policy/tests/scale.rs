@@ -64,7 +64,17 @@ fn made_anew(before: &Table, after: &Table) -> usize {
     let sets = after.sets.iter().filter(|(name, set)| {
         let dispatch = matches!(
             name.as_str(),
-            "self" | "src4" | "src6" | "nat4" | "nat6" | "pools4" | "pools6" | "nodes4" | "nodes6"
+            "self"
+                | "src4"
+                | "src6"
+                | "pods4"
+                | "pods6"
+                | "nat4"
+                | "nat6"
+                | "pools4"
+                | "pools6"
+                | "nodes4"
+                | "nodes6"
         );
         !dispatch
             && before

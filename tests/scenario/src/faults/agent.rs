@@ -50,7 +50,6 @@ pub(super) fn ended<'a>(scene: &'a Scene<'_>, node: &'a str, signal: &'a str) ->
         healed: Box::new(move || back(lab, node, old.get(), true)),
         within: BACK,
         expect: Expect::Untouched,
-        leaks: 0,
     }
 }
 
@@ -76,7 +75,6 @@ fn twice<'a>(scene: &'a Scene<'_>, node: &'a str) -> Fault<'a> {
         healed: Box::new(move || back(lab, node, old.get(), true)),
         within: BACK,
         expect: Expect::Untouched,
-        leaks: 0,
     }
 }
 
@@ -124,7 +122,6 @@ fn upgraded<'a>(scene: &'a Scene<'_>) -> Result<Fault<'a>> {
         }),
         within: BACK,
         expect: Expect::Untouched,
-        leaks: 0,
     })
 }
 
@@ -163,7 +160,6 @@ fn flushed_alive<'a>(scene: &'a Scene<'_>, node: &'a str) -> Fault<'a> {
         }),
         within: BACK,
         expect: Expect::Untouched,
-        leaks: 0,
     }
 }
 

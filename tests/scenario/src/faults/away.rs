@@ -283,7 +283,6 @@ fn ready(scene: &Scene<'_>) -> Result<String> {
         }),
         within: SOON,
         expect: Expect::NothingLost,
-        leaks: 0,
     })
 }
 

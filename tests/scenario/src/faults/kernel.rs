@@ -1,6 +1,6 @@
 //! What others do to a node's kernel.
 
-use super::{Expect, Fault, HEALED, LOOK, Scene, agent::back, sh, traffic::DENIED_RATE};
+use super::{Expect, Fault, HEALED, LOOK, Scene, agent::back, sh};
 use crate::heal::link_of;
 use anyhow::{Context, Result, ensure};
 use margay_lab::{Lab, Seen, wait_until};
@@ -9,9 +9,6 @@ use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
-
-/// Of the denied flood to one pod: what arrives in a tenth of a second, two flows of each family.
-const RENAMED: u64 = 4 * DENIED_RATE as u64 / 10;
 
 /// Every fault of this kind on `node`, which is that of pod a1.
 pub(super) fn faults<'a>(scene: &'a Scene<'_>, node: &'a str) -> Result<Vec<Fault<'a>>> {
@@ -180,13 +177,11 @@ fn links<'a>(scene: &'a Scene<'_>, node: &'a str) -> Result<Vec<Fault<'a>>> {
         });
         fault
     };
-    let mut renamed = ip(
+    let renamed = ip(
         "a pod's link renamed",
         &["stray0"],
         format!("set {link} name stray0"),
     );
-    // Rules know links by name: one that is called otherwise has none until it is made again.
-    renamed.leaks = RENAMED;
     Ok(vec![
         ip(
             "a pod's link deleted",

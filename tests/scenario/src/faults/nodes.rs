@@ -153,7 +153,6 @@ fn deleted_alive<'a>(scene: &'a Scene<'_>, blocks: &'a Blocks) -> Fault<'a> {
         }),
         within: SOON,
         expect: Expect::NothingLost,
-        leaks: 0,
     }
 }
 
@@ -187,7 +186,6 @@ fn deleted_dead<'a>(scene: &'a Scene<'_>, blocks: &'a Blocks) -> Fault<'a> {
         }),
         within: SOON,
         expect: Expect::NothingLost,
-        leaks: 0,
     }
 }
 
@@ -212,7 +210,6 @@ fn rebooted<'a>(scene: &'a Scene<'_>) -> Fault<'a> {
         healed: Box::new(move || back(lab, NODE, 0, true)),
         within: SOON,
         expect: Expect::NothingLost,
-        leaks: 0,
     }
 }
 

@@ -70,6 +70,5 @@ fn restarted<'a>(
         }),
         within: BACK,
         expect: Expect::NothingLost,
-        leaks: 0,
     }
 }
