@@ -209,6 +209,11 @@ impl Engine {
         })
     }
 
+    /// This node's blocks; none before they are known.
+    pub fn blocks(&self) -> Option<&[Block]> {
+        self.blocks.as_deref()
+    }
+
     /// The attachments, for who shows or publishes them.
     pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
         self.attachments.values()

@@ -27,6 +27,8 @@ pub(super) struct EngineTask {
     kept: Option<LastKnown>,
     /// A write that has not ended: a slow disk must not keep plans waiting.
     writing: Option<JoinHandle<Option<LastKnown>>>,
+    /// The last write failed; the next one waits for the beat.
+    write_failed: bool,
 }
 
 impl EngineTask {
@@ -50,6 +52,7 @@ impl EngineTask {
                 state,
                 kept: None,
                 writing: None,
+                write_failed: false,
             },
             plan,
             desire,
@@ -71,11 +74,18 @@ impl EngineTask {
                     self.written().await;
                     return Ok(());
                 }
-                Some(event) = self.events.recv() => self.take_in(event),
+                Some(event) = self.events.recv() => {
+                    self.take_in(event);
+                    self.keep_blocks();
+                }
+                kept = ended(&mut self.writing) => {
+                    self.note(kept);
+                    self.keep_blocks();
+                }
                 _ = beat.tick() => {
                     heartbeat.beat();
-                    if self.writing.as_ref().is_none_or(JoinHandle::is_finished) {
-                        self.written().await;
+                    self.write_failed = false;
+                    if self.writing.is_none() {
                         self.keep();
                     }
                 }
@@ -102,6 +112,15 @@ impl EngineTask {
         }
     }
 
+    /// Blocks are kept as soon as they change: a successor must not announce one that has been given back.
+    fn keep_blocks(&mut self) {
+        let kept = self.kept.as_ref().map(|kept| kept.blocks.as_slice());
+        let changed = self.engine.blocks().is_some_and(|now| kept != Some(now));
+        if changed && self.writing.is_none() && !self.write_failed {
+            self.keep();
+        }
+    }
+
     fn keep(&mut self) {
         let Some(now) = self.engine.last_known() else {
             return;
@@ -120,14 +139,30 @@ impl EngineTask {
         self.writing = Some(tokio::task::spawn_blocking(write));
     }
 
-    /// Waits for the write under way, if there is one.
-    async fn written(&mut self) {
-        if let Some(writing) = self.writing.take()
-            && let Ok(Some(kept)) = writing.await
-        {
-            self.kept = Some(kept);
+    fn note(&mut self, kept: Option<LastKnown>) {
+        match kept {
+            Some(kept) => self.kept = Some(kept),
+            None => self.write_failed = true,
         }
     }
+
+    /// Waits for the write under way, if there is one.
+    async fn written(&mut self) {
+        if self.writing.is_some() {
+            let kept = ended(&mut self.writing).await;
+            self.note(kept);
+        }
+    }
+}
+
+/// What the write under way has kept, none when it failed; waits for ever where there is none.
+async fn ended(writing: &mut Option<JoinHandle<Option<LastKnown>>>) -> Option<LastKnown> {
+    let Some(task) = writing else {
+        return std::future::pending().await;
+    };
+    let kept = task.await.ok().flatten();
+    *writing = None;
+    kept
 }
 
 /// Tells the engine of every new value of `receiver`, the newest only when it lags.
