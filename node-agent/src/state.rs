@@ -3,7 +3,11 @@
 use crate::engine::Inputs;
 use margay_ipam::Block;
 use serde::{Deserialize, Serialize};
-use std::{io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,15 +50,23 @@ impl StateFile {
     /// # Errors
     /// When the file system refuses.
     pub fn store(&self, state: &LastKnown) -> std::io::Result<()> {
-        let partial = self.path.with_extension("partial");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(&serde_json::to_vec(state)?)?;
-        file.sync_data()?;
-        std::fs::rename(partial, &self.path)
+        replace(&self.path, &serde_json::to_vec(state)?)
     }
+}
+
+/// Writes a file of mode 0600 so that it is there whole or as before.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    std::fs::rename(partial, path)
 }

@@ -3,11 +3,12 @@
 //! The table outlives its agent, but while none runs nobody protects it: `nft flush ruleset` takes it, and pods would be open until the
 //! next agent has listed everything, for as long as the API server is away. What was applied last is nearer to the truth than nothing.
 
-use crate::kernel::nft::{Image, NftSink, Ownership};
+use crate::{
+    kernel::nft::{Image, NftSink, Ownership},
+    state,
+};
 use margay_policy::{Index, Table};
 use std::{
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -74,18 +75,6 @@ impl KeptTable {
         Image::parse(std::fs::read(&self.path).ok()?)
     }
 
-    fn store(&self, image: &Image) -> std::io::Result<()> {
-        let partial = self.path.with_extension("partial");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(image.bytes())?;
-        std::fs::rename(partial, &self.path)
-    }
-
     /// Keeps each new table until cancelled, the newest only when they come fast.
     ///
     /// # Errors
@@ -126,8 +115,8 @@ impl KeptTable {
     }
 
     async fn keep(&self, table: Arc<Table>, ownership: Ownership) -> std::io::Result<()> {
-        let file = self.clone();
-        let write = move || file.store(&Image::of(&table, ownership));
+        let path = self.path.clone();
+        let write = move || state::replace(&path, Image::of(&table, ownership).bytes());
         tokio::task::spawn_blocking(write)
             .await
             .map_err(std::io::Error::other)?

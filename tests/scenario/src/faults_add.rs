@@ -27,16 +27,7 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let result = faults(lab, report);
     let put_back = report.check("everything is put back, and nothing of it is left", || {
         pods::remove(lab)?;
-        for node in lab.nodes() {
-            lab.exec(
-                &node.name,
-                &[
-                    "sh",
-                    "-c",
-                    "for f in /run/netns/byhand*; do [ -e $f ] || continue; umount $f; rm $f; done",
-                ],
-            )?;
-        }
+        runtime::end_all_namespaces(lab)?;
         runtime::end_pods(lab, NAMESPACE)?;
         wait_until("as before", SWEEP, || {
             let now = attachments(lab)?;

@@ -102,17 +102,7 @@ pub(super) fn only_tiny(lab: &Lab) -> Result<Seen<()>> {
 /// Also after a failure half-way.
 pub(super) fn restore(lab: &Lab) -> Result<()> {
     set_large(lab, false)?;
-    // By network namespace: whatever is still attached is released within 30 s of it.
-    for node in lab.nodes() {
-        lab.exec(
-            &node.name,
-            &[
-                "sh",
-                "-c",
-                "for f in /run/netns/byhand*; do [ -e $f ] || continue; umount $f; rm $f; done",
-            ],
-        )?;
-    }
+    runtime::end_all_namespaces(lab)?;
     runtime::end_pods(lab, NAMESPACE)?;
     lab.kubectl(&[
         "delete",

@@ -147,10 +147,7 @@ fn deleted_alive<'a>(scene: &'a Scene<'_>, blocks: &'a Blocks) -> Fault<'a> {
         nodes: OTHERS.to_vec(),
         strike: Box::new(strike),
         told: Vec::new(),
-        healed: Box::new(move || match back(lab, NODE, 0, true)? {
-            Seen::Holds(()) => blocks.are_back(lab),
-            other => Ok(other),
-        }),
+        healed: Box::new(move || back_whole(lab, blocks)),
         within: SOON,
         expect: Expect::NothingLost,
     }
@@ -180,10 +177,7 @@ fn deleted_dead<'a>(scene: &'a Scene<'_>, blocks: &'a Blocks) -> Fault<'a> {
         nodes: OTHERS.to_vec(),
         strike: Box::new(strike),
         told: Vec::new(),
-        healed: Box::new(move || match back(lab, NODE, 0, true)? {
-            Seen::Holds(()) => blocks.are_back(lab),
-            other => Ok(other),
-        }),
+        healed: Box::new(move || back_whole(lab, blocks)),
         within: SOON,
         expect: Expect::NothingLost,
     }
@@ -210,6 +204,14 @@ fn rebooted<'a>(scene: &'a Scene<'_>) -> Fault<'a> {
         healed: Box::new(move || back(lab, NODE, 0, true)),
         within: SOON,
         expect: Expect::NothingLost,
+    }
+}
+
+/// Its agent runs, and its blocks are announced.
+fn back_whole(lab: &Lab, blocks: &Blocks) -> Result<Seen<()>> {
+    match back(lab, NODE, 0, true)? {
+        Seen::Holds(()) => blocks.are_back(lab),
+        other => Ok(other),
     }
 }
 
