@@ -8,6 +8,7 @@
 //! ```
 //! The plan is a function of the current state, never of history (invariant 3): [`Engine::plan`] computes it whole from what the engine holds.
 
+mod desired;
 mod event;
 mod identity;
 mod inputs;
@@ -15,6 +16,7 @@ mod learned;
 mod peers;
 mod plan;
 mod pods;
+mod readiness;
 mod selector;
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,6 @@ mod warnings;
 mod who;
 
 pub use event::{Change, Event, PodIdentity};
-use identity::Duplicate;
 pub use identity::{Identity, Missing};
 pub use inputs::Inputs;
 pub use plan::Plan;
@@ -34,14 +35,14 @@ use crate::{
         route::{Route, RouteSet, Target},
         underlay::Snapshot,
     },
-    speaker::{Desired, Learned},
+    speaker::Learned,
 };
 use ipnetwork::IpNetwork;
-use margay_bgp::{Asn, Families, Origination, SpeakerConfig};
-use margay_ipam::{Attachment, Block, Family, Pool};
+use margay_bgp::Families;
+use margay_ipam::{Attachment, Block};
 use margay_policy::{Endpoint, Index, table::Ifname};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
 };
@@ -78,21 +79,9 @@ pub struct Engine {
     /// The objects of an earlier agent came from disk: sessions need not wait for the API server.
     restored: bool,
     generation: u64,
+    /// Something has changed since the last plan.
+    outdated: bool,
 }
-
-/// The kinds that must have been listed before policy may be written.
-const POLICY_KINDS: [&str; 3] = ["Pod", "Namespace", "NetworkPolicy"];
-/// The kinds that the translation of addresses follows from, which is in the same table, unless they were kept on disk.
-const MASQUERADE_KINDS: [&str; 4] = ["Node", "NodeConfig", "IPPool", "BGPNode"];
-/// The kinds that the BGP half follows from, unless they were kept on disk.
-const ROUTING_KINDS: [&str; 6] = [
-    "Node",
-    "IPPool",
-    "BGPConfiguration",
-    "BGPPeer",
-    "BGPNode",
-    "NodeConfig",
-];
 
 impl Engine {
     /// An engine that remembers `start`.
@@ -111,6 +100,7 @@ impl Engine {
             pods: pods::LocalPods::default(),
             synced: BTreeSet::new(),
             generation: 0,
+            outdated: false,
         };
         start.attachments.into_iter().for_each(|a| engine.attach(a));
         engine
@@ -118,6 +108,12 @@ impl Engine {
 
     /// Takes in one event. True when the plan may have changed.
     pub fn handle(&mut self, event: Event) -> bool {
+        let changed = self.take_in(event);
+        self.outdated |= changed;
+        changed
+    }
+
+    fn take_in(&mut self, event: Event) -> bool {
         match event {
             Event::Nodes(change) => {
                 self.object("Node", |i, c| inputs::apply(&mut i.nodes, c), change)
@@ -176,12 +172,10 @@ impl Engine {
                 true
             }
             Event::Detach { link, reply } => {
-                self.attachments.remove(&link);
-                if let Ok(link) = Ifname::try_from(link.as_str()) {
-                    self.index.remove_endpoint(link);
-                }
-                let _ = reply.send(self.generation + 1);
-                true
+                let known = self.detach(&link);
+                // For what was not known there is nothing to wait for but what is under way.
+                let _ = reply.send(self.generation + u64::from(known || self.outdated));
+                known
             }
             Event::AwaitPod { identity, reply } => {
                 self.pods.wait(identity, reply);
@@ -222,6 +216,7 @@ impl Engine {
     /// The desired state as of now.
     pub fn plan(&mut self) -> Plan {
         self.generation += 1;
+        self.outdated = false;
         let identity = self.identity();
         let mut faults: Vec<String> = identity
             .as_ref()
@@ -280,83 +275,6 @@ impl Engine {
         apply(&mut self.inputs, change) || first
     }
 
-    /// Notes that `kind` was listed; true the first time.
-    fn synced<K>(&mut self, change: &Change<K>, kind: &'static str) -> bool {
-        matches!(change, Change::Reset(_)) && self.synced.insert(kind)
-    }
-
-    fn policy_synced(&self) -> bool {
-        POLICY_KINDS.iter().all(|kind| self.synced.contains(kind))
-    }
-
-    /// Without its pools and nodes the table would end the translation of whatever pods send outside.
-    fn table_synced(&self) -> bool {
-        let listed = |kind: &&'static str| self.synced.contains(kind);
-        let known = self.restored || MASQUERADE_KINDS.iter().all(listed);
-        self.policy_synced() && known && self.own().is_ok()
-    }
-
-    fn routing_listed(&self) -> bool {
-        ROUTING_KINDS.iter().all(|kind| self.synced.contains(kind))
-    }
-
-    fn waiting(&self) -> Vec<String> {
-        let kinds = POLICY_KINDS
-            .iter()
-            .chain(&ROUTING_KINDS)
-            .filter(|kind| !self.synced.contains(*kind));
-        let kinds: Vec<&str> = kinds.copied().collect();
-        let mut waiting = Vec::new();
-        if !kinds.is_empty() {
-            waiting.push(format!("the API server to list {}", kinds.join(", ")));
-        }
-        if self.blocks.is_none() {
-            waiting.push("the list of this node's IPBlocks".to_owned());
-        }
-        if self.underlay.is_none() {
-            waiting.push("the kernel's links and addresses".to_owned());
-        }
-        waiting
-    }
-
-    fn not_ready(&self, faults: &[String]) -> Option<String> {
-        let waiting = self.waiting();
-        if !waiting.is_empty() {
-            return Some(format!("waiting for {}", waiting.join(", ")));
-        }
-        if self.identity().is_err() {
-            return faults.first().cloned();
-        }
-        let claimable = self.claimable();
-        let of = |pools: &mut dyn Iterator<Item = &Pool>| -> BTreeSet<Family> {
-            pools.map(Pool::family).collect()
-        };
-        let families = of(&mut claimable.iter());
-        // A block of a pool for some namespaces only is claimed when a pod of theirs comes.
-        let ahead = of(&mut claimable.iter().filter(|p| p.is_general()));
-        if families.is_empty() {
-            return Some(
-                "no IPPool is active for this node; `margayctl pool list` says why".to_owned(),
-            );
-        }
-        let owned = |family: &Family| {
-            self.blocks
-                .iter()
-                .flatten()
-                .any(|b| Family::of(b.cidr) == *family)
-        };
-        let missing = |f: &Family| !owned(f);
-        if let Some(family) = ahead.iter().find(|f| missing(f)) {
-            return Some(format!("claiming the first {family} block"));
-        }
-        // Pods would silently get one family less than their neighbours: a pool that vanished is no wish for that.
-        let orphaned = |f: &Family| owned(f) && !families.contains(f);
-        let family = Family::ALL.into_iter().find(orphaned)?;
-        Some(format!(
-            "no {family} IPPool is active for this node, which still owns {family} blocks; `margayctl pool list` says why"
-        ))
-    }
-
     fn policy_pods(&mut self, change: Change<margay_proto::slim::Pod>) -> bool {
         let first = self.synced(&change, "Pod");
         match change {
@@ -396,65 +314,23 @@ impl Engine {
         self.attachments.insert(link, attachment);
     }
 
+    /// Whether there was anything to end.
+    fn detach(&mut self, link: &str) -> bool {
+        let Some(_) = self.attachments.remove(link) else {
+            return false;
+        };
+        if let Ok(link) = Ifname::try_from(link) {
+            self.index.remove_endpoint(link);
+        }
+        true
+    }
+
     fn labels(&self) -> BTreeMap<String, String> {
         self.inputs
             .nodes
             .get(&self.node)
             .and_then(|n| n.metadata.labels.clone())
             .unwrap_or_default()
-    }
-
-    fn desired(
-        &self,
-        identity: &Identity,
-        duplicates: &[Duplicate],
-        faults: &mut Vec<String>,
-    ) -> Desired {
-        let Some(configuration) = self.inputs.configuration() else {
-            return Desired::default();
-        };
-        let kernel = self.underlay.as_deref();
-        let (peers, wrong) = peers::wanted(&self.inputs, &self.node, identity, kernel, duplicates);
-        faults.extend(wrong);
-        let mut config = SpeakerConfig::new(Asn(identity.asn), identity.router_id);
-        config.restarting = !self.forwarding.is_empty();
-        config.forwarding_preserved = self.forwarding;
-        config.restart_time = configuration.spec.restart_seconds;
-        Desired {
-            identity: Some(config),
-            listen_port: identity.listen_port,
-            listen_addresses: identity.listen_addresses.clone(),
-            peers: peers.into_values().collect(),
-            originations: self.originations(identity),
-            next_hops: self.resolved(),
-        }
-    }
-
-    /// The node's blocks, and those of its own addresses to which nothing but a route leads, as to one on loopback.
-    fn originations(&self, identity: &Identity) -> Vec<Origination> {
-        let blocks = self.blocks.iter().flatten().map(|block| block.cidr);
-        let apart = |address: &IpAddr| {
-            let kernel = self.underlay.as_ref();
-            kernel.is_some_and(|kernel| kernel.is_apart(*address))
-        };
-        let own = identity.addresses().into_iter().filter(apart);
-        blocks
-            .chain(own.map(IpNetwork::from))
-            .map(Origination::new)
-            .collect()
-    }
-
-    fn resolved(&self) -> HashMap<IpAddr, Option<u32>> {
-        let metric = |hop: &IpAddr| {
-            self.underlay
-                .as_ref()
-                .and_then(|u| u.resolve(*hop))
-                .map(|r| r.metric)
-        };
-        self.next_hops
-            .iter()
-            .map(|hop| (*hop, metric(hop)))
-            .collect()
     }
 
     /// Every route of ours; none before blocks and underlay are known.

@@ -24,7 +24,7 @@ use crate::{
     doctor::Doctor,
     engine::{Change, Engine, Event, Plan, Start},
     health::{self, Gates, Heartbeats, Metrics},
-    kernel::{link, route::Target, sysctl},
+    kernel::{conntrack::Flows, link, route::Target, sysctl},
     report::Reporter,
     speaker,
     state::{LastKnown, StateFile},
@@ -222,6 +222,7 @@ impl Wiring {
             serving: serving.clone(),
             records: ground.records,
             metrics: self.metrics.clone(),
+            flows: Flows::start(),
             turns: Turns::default(),
             told: Told::new(recorder),
         };

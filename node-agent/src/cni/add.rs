@@ -9,7 +9,6 @@ use crate::{
     engine::{Event, KnownPod, PodIdentity},
     fault,
     kernel::{
-        conntrack,
         link::{self, Wire},
         netns,
     },
@@ -83,7 +82,7 @@ impl Server {
         // No route leads to the addresses yet, so none of what is forgotten comes back before the rules are there.
         let (wire, forgotten) = tokio::join!(
             link::create(&pod_link),
-            conntrack::forget(attachment.addresses.clone())
+            self.flows.forget(attachment.addresses.clone())
         );
         let wire = wire.map_err(|e| Refusal::Io(e.to_string()))?;
         forgotten.map_err(|e| {

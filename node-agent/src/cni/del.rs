@@ -5,11 +5,7 @@ use super::{
     refusal::Refusal,
     server::{Server, ending},
 };
-use crate::{
-    engine::Event,
-    fault,
-    kernel::{conntrack, link},
-};
+use crate::{engine::Event, fault, kernel::link};
 use margay_ipam::AttachmentKey;
 use margay_proto::names;
 use tokio::sync::oneshot;
@@ -55,7 +51,7 @@ impl Server {
         let Some(attachment) = self.records.of_link(link) else {
             return;
         };
-        if let Err(error) = conntrack::forget(attachment.addresses).await {
+        if let Err(error) = self.flows.forget(attachment.addresses).await {
             tracing::warn!(%error, link, "flows of a pod that is gone stay in conntrack until they expire");
         }
     }

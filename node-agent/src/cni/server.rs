@@ -14,6 +14,7 @@ use crate::{
     engine::{Event, Plan},
     health::Metrics,
     kernel::{
+        conntrack::Flows,
         link::{Mac, PodLink},
         netns,
     },
@@ -47,6 +48,8 @@ pub struct Server {
     pub records: Records,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Who forgets the flows of an address's last owner.
+    pub flows: Flows,
     /// Who works on which link.
     pub turns: Turns,
     /// Whose people know why a pod does not start.

@@ -10,10 +10,13 @@ mod routes;
 mod warnings;
 
 use super::*;
+use crate::speaker::Desired;
 use fixtures::{
     Labelled, State, attachment, bgp_node, block, configuration, learned, node, node_config, peer,
     pod, policy, selector,
 };
+use margay_bgp::Asn;
+use margay_ipam::Family;
 use tokio::sync::oneshot;
 
 /// The node that the engine under test runs on.

@@ -4,14 +4,18 @@
 //! next one, for as long as the other end goes on sending: UDP asks nobody. Deleted, its next packet is a first one again.
 //!
 //! The flows of an address are those that it began (`src` of the original direction) and those that it answers (`src` of the reply);
-//! that is all of them, whatever was translated. For IPv4 the kernel is asked for just these (Linux 5.8; an older one sends
-//! everything, and what does not fit is left out here). Not so for IPv6: there its filter lets through all *but* the address
-//! (seen on 6.18: `ctnetlink_filter_match_tuple` takes `ipv6_addr_cmp` for true when equal), so everything is asked for.
+//! that is all of them, whatever was translated. The kernel finds them by walking its whole hash table (14 ms with 262,144 buckets on
+//! one core, however few the flows), so those who come while it is walked are served by the next walk together.
+//!
+//! A walk may be told to list one IPv4 source only (Linux 5.8; an older one sends everything, and what does not fit is left out here),
+//! which pays when there are very many flows. Not so for IPv6: there its filter lets through all *but* the address (seen on 6.18:
+//! `ctnetlink_filter_match_tuple` takes `ipv6_addr_cmp` for true when equal).
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use nix::errno::Errno;
 use rtnetlink::sys::protocols::NETLINK_NETFILTER;
+use tokio::sync::{mpsc, oneshot};
 
 use super::error::Error;
 use super::netlink::Socket;
@@ -36,24 +40,71 @@ const CTA_TUPLE_IP: u16 = 1;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V6_SRC: u16 = 3;
 
-/// Deletes every flow of these addresses; says how many there were.
-///
-/// # Errors
-/// When connection tracking cannot be asked: the kernel has no `nf_conntrack_netlink`.
-pub async fn forget(addresses: Vec<IpAddr>) -> Result<usize, Error> {
-    tokio::task::spawn_blocking(move || forget_now(&addresses))
-        .await
-        .map_err(|e| Error::io("conntrack", std::io::Error::other(e)))?
+/// How many flows are listed in the time of a walk over an empty table (measured: 15,000 to 20,000).
+const FLOWS_A_WALK: usize = 15_000;
+/// How many flows this network namespace has, of both families.
+const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+
+/// Who forgets flows; clones share one queue.
+#[derive(Clone, Debug)]
+pub struct Flows {
+    queue: mpsc::Sender<Request>,
 }
 
-fn forget_now(addresses: &[IpAddr]) -> Result<usize, Error> {
+#[derive(Debug)]
+struct Request {
+    addresses: Vec<IpAddr>,
+    reply: oneshot::Sender<Result<(), Arc<Error>>>,
+}
+
+impl Flows {
+    /// Starts the task that forgets; it ends with the last clone. What it does belongs to the network namespace of the runtime's threads.
+    pub fn start() -> Self {
+        let (queue, requests) = mpsc::channel(256);
+        tokio::spawn(serve(requests));
+        Self { queue }
+    }
+
+    /// Deletes every flow of these addresses.
+    ///
+    /// # Errors
+    /// When connection tracking cannot be asked: the kernel has no `nf_conntrack_netlink`.
+    pub async fn forget(&self, addresses: Vec<IpAddr>) -> Result<(), Arc<Error>> {
+        let (reply, done) = oneshot::channel();
+        let ended = || {
+            let why = std::io::Error::other("the agent is ending");
+            Arc::new(Error::io("conntrack", why))
+        };
+        let request = Request { addresses, reply };
+        self.queue.send(request).await.map_err(|_| ended())?;
+        done.await.map_err(|_| ended())?
+    }
+}
+
+/// One walk after the other, each for all who asked since the last one began.
+async fn serve(mut requests: mpsc::Receiver<Request>) {
+    let mut asked = Vec::new();
+    while requests.recv_many(&mut asked, usize::MAX).await > 0 {
+        let addresses: BTreeSet<IpAddr> =
+            asked.iter().flat_map(|r| &r.addresses).copied().collect();
+        let result = tokio::task::spawn_blocking(move || forget(&addresses, flows()))
+            .await
+            .unwrap_or_else(|e| Err(Error::io("conntrack", std::io::Error::other(e))))
+            .map(drop)
+            .map_err(Arc::new);
+        for request in asked.drain(..) {
+            // Who gave up undoes what it began.
+            let _ = request.reply.send(result.clone());
+        }
+    }
+}
+
+/// Deletes the flows of the addresses, out of about `flows`; says how many it deleted.
+fn forget(addresses: &BTreeSet<IpAddr>, flows: usize) -> Result<usize, Error> {
     let mut socket = Socket::open_on(NETLINK_NETFILTER)?;
     let mut deletions = Vec::new();
-    for address in addresses {
-        for request in requests(*address) {
-            let of_address = |_, payload: &[u8]| deletion(*address, payload);
-            deletions.extend(socket.dump("conntrack", &request, of_address)?);
-        }
+    for request in lists(addresses, flows) {
+        deletions.extend(socket.dump("conntrack", &request, |_, flow| deletion(addresses, flow))?);
     }
     let refusals = socket
         .batch(&deletions)
@@ -65,36 +116,51 @@ fn forget_now(addresses: &[IpAddr]) -> Result<usize, Error> {
     }
 }
 
-/// What lists at least the flows of the address.
-fn requests(address: IpAddr) -> Vec<Message> {
-    let all = Message::new(GET, 0).raw(&[family_of(address), 0, 0, 0]);
-    if address.is_ipv6() {
-        return vec![all];
+/// How many flows there are; none where the kernel does not say.
+fn flows() -> usize {
+    let count = std::fs::read_to_string(COUNT).unwrap_or_default();
+    count.trim().parse().unwrap_or_default()
+}
+
+/// What lists at least the flows of the addresses, of `flows` that there are.
+fn lists(addresses: &BTreeSet<IpAddr>, flows: usize) -> Vec<Message> {
+    let all = |family| Message::new(GET, 0).raw(&[family, 0, 0, 0]);
+    let four = || addresses.iter().filter(|a| a.is_ipv4());
+    if addresses.is_empty() {
+        return Vec::new();
+    }
+    if flows < 2 * four().count() * FLOWS_A_WALK {
+        return vec![all(libc::AF_UNSPEC as u8)];
     }
     let directions = [
         (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
         (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
     ];
-    let from_address = |(tuple, flags)| {
-        let of_tuple =
-            |inside: Message| inside.nest(CTA_TUPLE_IP, |inside| inside.ip(CTA_IP_V4_SRC, address));
-        all.clone()
-            .nest(tuple, of_tuple)
-            .nest(CTA_FILTER, |inside| inside.u32(flags, CTA_FILTER_IP_SRC))
+    let of_source = |address: &IpAddr| {
+        directions.map(|(tuple, flags)| {
+            all(family_of(*address))
+                .nest(tuple, |inside| {
+                    inside.nest(CTA_TUPLE_IP, |inside| inside.ip(CTA_IP_V4_SRC, *address))
+                })
+                .nest(CTA_FILTER, |inside| inside.u32(flags, CTA_FILTER_IP_SRC))
+        })
     };
-    directions.map(from_address).into()
+    let six = addresses.iter().find(|a| a.is_ipv6());
+    let six = six.map(|address| all(family_of(*address)));
+    four().flat_map(of_source).chain(six).collect()
 }
 
-/// Deletes a listed flow, and no later one with the same tuples; none when it is not the address's.
-fn deletion(address: IpAddr, payload: &[u8]) -> Option<Message> {
-    let attributes = Attributes::after(payload, FAMILY_HEADER);
-    let is_source = |tuple| source(attributes, tuple) == Some(address);
+/// Deletes a listed flow, and no later one with the same tuples; none when it is no address's.
+fn deletion(addresses: &BTreeSet<IpAddr>, flow: &[u8]) -> Option<Message> {
+    let family = *flow.first()?;
+    let attributes = Attributes::after(flow, FAMILY_HEADER);
+    let is_source = |tuple| source(attributes, tuple).is_some_and(|a| addresses.contains(&a));
     if ![CTA_TUPLE_ORIG, CTA_TUPLE_REPLY].into_iter().any(is_source) {
         return None;
     }
     let original = attributes.find(CTA_TUPLE_ORIG)?;
     let mut delete = Message::new(DELETE, 0)
-        .raw(&[family_of(address), 0, 0, 0])
+        .raw(&[family, 0, 0, 0])
         .nest(CTA_TUPLE_ORIG, |inside| inside.raw(original));
     for kind in [CTA_ID, CTA_ZONE] {
         if let Some(value) = attributes.find(kind) {
@@ -124,6 +190,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn forgotten(addresses: &[&str], flows: usize) -> usize {
+        forget(&addresses.iter().map(|a| address(a)).collect(), flows).unwrap()
+    }
+
     /// Flows between addresses of `lo`, as /proc shows them: from which to which.
     fn flow(from: &str, to: &str) {
         let socket = |at: &str, port| UdpSocket::bind((address(at), port)).unwrap();
@@ -145,17 +215,26 @@ mod tests {
         list.lines().any(|line| line.contains(&flow))
     }
 
+    /// Hosts 1 to 4 on `lo`, in both families, whose flows are tracked.
+    fn hosts() {
+        let rules = "add table inet t; add chain inet t c { type filter hook output priority 0; }; add rule inet t c ct state new accept";
+        let done = std::process::Command::new("nft").arg(rules).status();
+        assert!(done.unwrap().success());
+        for host in 1..5 {
+            ip_tool(&format!("address add 10.0.0.{host}/32 dev lo"));
+            ip_tool(&format!("address add fd00::{host}/128 dev lo nodad"));
+        }
+    }
+
+    /// However many flows there are, which decides how the kernel is asked.
     #[test]
     fn all_flows_of_an_address_and_no_others_are_forgotten() {
         isolated(|| async {
-            let rules = "add table inet t; add chain inet t c { type filter hook output priority 0; }; add rule inet t c ct state new accept";
-            let done = std::process::Command::new("nft").arg(rules).status();
-            assert!(done.unwrap().success());
-            for host in 1..5 {
-                ip_tool(&format!("address add 10.0.0.{host}/32 dev lo"));
-                ip_tool(&format!("address add fd00::{host}/128 dev lo nodad"));
-            }
-            for net in ["10.0.0.", "fd00::"] {
+            hosts();
+            let ways = [0, usize::MAX]
+                .into_iter()
+                .flat_map(|flows| ["10.0.0.", "fd00::"].map(|net| (net, flows)));
+            for (net, flows) in ways {
                 let at = |host: u8| format!("{net}{host}");
                 for (from, to) in [(1, 2), (3, 1), (3, 2), (1, 4)] {
                     flow(&at(from), &at(to));
@@ -165,16 +244,36 @@ mod tests {
                         output("conntrack -L").1
                     );
                 }
-                assert_eq!(forget(vec![address(&at(1))]).await.unwrap(), 3);
+                assert_eq!(forgotten(&[&at(1)], flows), 3);
                 for (from, to, stays) in [(1, 2, false), (3, 1, false), (3, 2, true), (1, 4, false)]
                 {
                     assert_eq!(listed(&at(from), &at(to)), stays, "{net} {from} to {to}");
                 }
-                assert_eq!(forget(vec![address(&at(1))]).await.unwrap(), 0);
+                assert_eq!(forgotten(&[&at(1)], flows), 0);
+                assert_eq!(forgotten(&[&at(2)], flows), 1);
+                assert_eq!(forgotten(&[], flows), 0);
             }
-            let both = vec![address("10.0.0.2"), address("fd00::2")];
-            assert_eq!(forget(both).await.unwrap(), 2);
-            assert_eq!(forget(Vec::new()).await.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn everybody_who_asks_is_served_and_many_by_one_walk() {
+        isolated(|| async {
+            hosts();
+            let all: Vec<String> = (1..5)
+                .flat_map(|h| [format!("10.0.0.{h}"), format!("fd00::{h}")])
+                .collect();
+            for host in &all {
+                flow(host, host);
+            }
+            let server = Flows::start();
+            let forget = |host: &String| server.forget(vec![address(host)]);
+            for done in futures::future::join_all(all.iter().map(forget)).await {
+                done.unwrap();
+            }
+            for host in &all {
+                assert!(!listed(host, host), "{host}");
+            }
         });
     }
 }

@@ -58,6 +58,7 @@ fn bench(name: &str) -> Bench {
         serving,
         records: Records::open(&folder).unwrap(),
         metrics,
+        flows: Flows::start(),
         turns: Turns::default(),
         told: Told::new(recorder),
     };

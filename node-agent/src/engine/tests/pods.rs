@@ -146,17 +146,6 @@ fn attach_and_detach_are_answered_with_the_first_plan_that_has_them() {
 }
 
 #[test]
-fn a_repeated_detach_still_gets_its_answer() {
-    let mut engine = ready();
-    let (event, mut generation) = detach("mgy000000000001");
-    assert!(
-        engine.handle(event),
-        "whoever waits for that generation needs a plan"
-    );
-    assert_eq!(generation.try_recv().unwrap(), engine.plan().generation);
-}
-
-#[test]
 fn policy_reaches_the_pods_it_selects_and_a_bad_one_says_so() {
     let mut state = State::cluster();
     let open = plan_of(&state);
@@ -198,4 +187,24 @@ fn what_pod_and_namespace_say_about_pools_is_known_with_them() {
     engine.handle(Event::Namespaces(Change::Delete(namespace("default"))));
     let mut gone = wait(&mut engine, "web", "uid-web");
     assert_eq!(answered(&mut gone), None);
+}
+
+#[test]
+fn a_repeated_detach_is_answered_and_needs_no_plan_of_its_own() {
+    let mut engine = ready();
+    let pod = attachment("c1", "web", &["10.0.0.1"]);
+    let link = link_name(&pod.key);
+    let (event, mut generation) = attach(pod);
+    assert!(engine.handle(event));
+    assert_eq!(generation.try_recv(), Ok(1));
+    let (event, mut during) = detach("mgyother");
+    assert!(!engine.handle(event));
+    assert_eq!(during.try_recv(), Ok(1), "the plan under way");
+    engine.plan();
+    let (event, mut after) = detach("mgyother");
+    assert!(!engine.handle(event));
+    assert_eq!(after.try_recv(), Ok(1), "the plan that is there");
+    let (event, mut gone) = detach(&link);
+    assert!(engine.handle(event));
+    assert_eq!(gone.try_recv(), Ok(2), "one without it");
 }
