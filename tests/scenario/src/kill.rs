@@ -1,7 +1,7 @@
 //! The agent killed with -9 under numbered pings at 1 kHz both ways: nothing is lost.
 
 use crate::{cluster::Cluster, monitor::Monitor, report::Report};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use margay_lab::{Echo, Lab, Pinging, Seen, wait_until};
 use std::{net::SocketAddr, thread::sleep, time::Duration};
 
@@ -19,9 +19,9 @@ fn killed(cluster: &Cluster, report: &mut Report, node: &str) {
     let what = format!("kill -9 of the agent on {node} under 1 kHz pings both ways, every family");
     report.check(&what, || {
         let lab = &cluster.lab;
+        let before = never_restarted(lab, node)?;
         let traffic = Traffic::start(cluster)?;
         let monitor = Monitor::start(lab, node)?;
-        let before = agent(lab, node)?;
         let ended = lab.kill(node, "margay-agent", "KILL")?;
         ensure!(ended == 1, "{ended} processes were killed, not 1");
         let after = wait_until("a new agent serves", Duration::from_secs(60), || {
@@ -116,8 +116,28 @@ pub(crate) fn down(peers: &str) -> bool {
         .any(|s| peers.contains(s))
 }
 
+/// The node's agent, in a new pod if its own was killed before: the kubelet starts a container again at once, but the second time after 10 s and
+/// then after 20, which would be all that one sees.
+fn never_restarted(lab: &Lab, node: &str) -> Result<Agent> {
+    let now = agent(lab, node)?;
+    if now.restarts == 0 && now.ready {
+        return Ok(now);
+    }
+    lab.kubectl(&["delete", "pod", "-n", "margay-system", &now.pod, "--wait"])?;
+    wait_until("a new agent's pod", Duration::from_secs(60), || {
+        let new = agent(lab, node)?;
+        let serves = new.pod != now.pod && new.ready;
+        Ok(if serves {
+            Seen::Holds(new)
+        } else {
+            Seen::NotYet(format!("{new:?}"))
+        })
+    })
+}
+
 #[derive(Debug)]
 struct Agent {
+    pod: String,
     restarts: u64,
     ready: bool,
 }
@@ -136,10 +156,13 @@ fn agent(lab: &Lab, node: &str) -> Result<Agent> {
         "-o",
         "json",
     ])?;
-    let status = pods["items"][0]["status"]["containerStatuses"][0]
-        .as_object()
-        .context("no agent pod")?;
+    let pod = &pods["items"][0];
+    let status = &pod["status"]["containerStatuses"][0];
     Ok(Agent {
+        pod: pod["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
         restarts: status["restartCount"].as_u64().unwrap_or(0),
         ready: status["ready"] == true,
     })

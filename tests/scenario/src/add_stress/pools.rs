@@ -143,11 +143,11 @@ pub(super) fn restore(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Pod links, records and pod routes of every node.
+/// Pod links, records and routes of every node, those to other nodes' blocks included.
 pub(super) fn outside_state(lab: &Lab) -> Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
     for node in lab.nodes() {
-        let look = "ls /run/margay/attachments; ip -br link | grep -o '^mgy[^@ ]*'; ip -4 route show proto 83 | grep ' dev mgy'; ip -6 route show proto 83 | grep ' dev mgy'; true";
+        let look = "ls /run/margay/attachments; ip -br link | grep -o '^mgy[^@ ]*'; for f in -4 -6; do ip $f route show proto 83 | cut -d' ' -f1,2; done";
         let text = lab.exec(&node.name, &["sh", "-c", look])?;
         all.extend(
             text.lines()
