@@ -4,9 +4,6 @@ use margay_ipam::{Attachment, AttachmentKey, Refusal, Wish};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How long an ADD waits for a block to be claimed before the runtime is told to try again.
-const CLAIM_WAIT: Duration = Duration::from_millis(2500);
-
 /// Why no address was given.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAddress {
@@ -45,6 +42,7 @@ pub struct Handle {
 
 impl Handle {
     /// Addresses for `attachment`, one of every family that has a pool for this wish; the same again for an attachment that has them.
+    /// Waits for a block to be claimed for as long as `patience`.
     ///
     /// # Errors
     /// When there is none, or none yet.
@@ -52,13 +50,14 @@ impl Handle {
         &self,
         attachment: Attachment,
         wish: Wish,
+        patience: Duration,
     ) -> Result<Attachment, NoAddress> {
         let (reply, mut answer) = oneshot::channel();
         self.requests
             .send(Request::Allocate(Box::new(attachment), wish, reply))
             .await
             .map_err(|_| NoAddress::Ending)?;
-        if let Ok(answer) = tokio::time::timeout(CLAIM_WAIT, &mut answer).await {
+        if let Ok(answer) = tokio::time::timeout(patience, &mut answer).await {
             return answer.map_err(|_| NoAddress::Ending)?;
         }
         // From here on the task knows that nobody listens; an answer that came a moment before is taken, or its address would be nobody's.

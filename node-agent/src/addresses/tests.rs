@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::Identity;
+use margay_ipam::StoreError;
 use margay_ipam::{AttachmentKey, Family as IpFamily, Netns};
 use margay_proto::crd::{Condition, IPBlockSpec, IPPool, IPPoolSpec, IPPoolStatus};
 use margay_proto::names;

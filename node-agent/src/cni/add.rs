@@ -3,7 +3,7 @@
 use super::{
     link_name,
     refusal::Refusal,
-    server::{Server, ending, key, mac},
+    server::{APPLY_WAIT, Server, ending, key, mac},
 };
 use crate::{
     engine::{Event, KnownPod, PodIdentity},
@@ -15,11 +15,29 @@ use crate::{
 };
 use margay_ipam::{Attachment, Netns};
 use margay_proto::{names, rpc::cni as rpc};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 use tokio::sync::oneshot;
 
-/// How long ADD waits for the watch to bring the pod.
+/// How long the whole verb waits: less than the plugin does, so that it hears why, and nothing is made for a caller who gave up.
+const ADD_WAIT: Duration = Duration::from_millis(3500);
+/// How long of that for the watch to bring the pod.
 const POD_WAIT: Duration = Duration::from_secs(2);
+/// And for a block to be claimed.
+const CLAIM_WAIT: Duration = Duration::from_millis(2500);
+
+/// When ADD stops waiting.
+#[derive(Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    /// What is left of the time, `most` at most.
+    fn left(self, most: Duration) -> Duration {
+        self.0.saturating_duration_since(Instant::now()).min(most)
+    }
+}
 
 impl Server {
     /// The whole verb; whom it is refused is told.
@@ -40,10 +58,16 @@ impl Server {
         if let Some(why) = self.serving.borrow().clone() {
             return Err(Refusal::NotServing(why));
         }
+        let deadline = Deadline(Instant::now() + ADD_WAIT);
         // From before the waits on: a DEL that comes meanwhile undoes all of it, not what was there when it came.
         let _turn = self.turns.take(&link_name(&key(request))).await;
         fault::point("add: its turn");
-        let known = self.await_pod(identity.clone()).await?;
+        if deadline.left(ADD_WAIT).is_zero() {
+            return Err(Refusal::TryAgain(
+                "an earlier call for this container took all the time there was".to_owned(),
+            ));
+        }
+        let known = self.await_pod(identity.clone(), deadline).await?;
         fault::point("add: pod known");
         let namespace = pod_namespace(&request.netns)?;
         let asked = Attachment {
@@ -60,11 +84,11 @@ impl Server {
         };
         let attachment = self
             .addresses
-            .allocate(asked, known.wish)
+            .allocate(asked, known.wish, deadline.left(CLAIM_WAIT))
             .await
             .map_err(Refusal::NoAddress)?;
         fault::point("add: addresses taken");
-        let wired = self.wire(&attachment).await;
+        let wired = self.wire(&attachment, deadline).await;
         fault::point("add: wired");
         match wired {
             Ok(wire) => Ok(self.result(&attachment, &wire)),
@@ -73,7 +97,7 @@ impl Server {
     }
 
     /// Record, link, plan: in this order, so that whatever is cut off is found by its record.
-    async fn wire(&self, attachment: &Attachment) -> Result<Wire, Refusal> {
+    async fn wire(&self, attachment: &Attachment, deadline: Deadline) -> Result<Wire, Refusal> {
         self.records.put(attachment).map_err(|e| {
             Refusal::Io(format!("attachment record in {}: {e}", names::ATTACHMENTS))
         })?;
@@ -95,7 +119,7 @@ impl Server {
         fault::point("add: engine told");
         let generation = generation.await.map_err(|_| ending())?;
         fault::point("add: planned");
-        let applied = self.applied(generation).await?;
+        let applied = self.applied(generation, deadline.left(APPLY_WAIT)).await?;
         fault::point("add: applied");
         if let Some(error) = applied.policy_error {
             return Err(Refusal::NotProgrammed(format!(
@@ -124,12 +148,16 @@ impl Server {
     }
 
     /// The pod, once it is known.
-    async fn await_pod(&self, identity: PodIdentity) -> Result<KnownPod, Refusal> {
+    async fn await_pod(
+        &self,
+        identity: PodIdentity,
+        deadline: Deadline,
+    ) -> Result<KnownPod, Refusal> {
         let name = format!("{}/{}", identity.namespace, identity.name);
         let (reply, known) = oneshot::channel();
         self.tell(Event::AwaitPod { identity, reply }).await?;
         fault::point("add: pod asked for");
-        match tokio::time::timeout(POD_WAIT, known).await {
+        match tokio::time::timeout(deadline.left(POD_WAIT), known).await {
             Ok(Ok(known)) => Ok(known),
             Ok(Err(_)) => Err(ending()),
             Err(_) => Err(Refusal::TryAgain(format!(

@@ -3,7 +3,7 @@
 use super::{
     link_name,
     refusal::Refusal,
-    server::{Server, ending},
+    server::{APPLY_WAIT, Server, ending},
 };
 use crate::{engine::Event, fault, kernel::link};
 use margay_ipam::AttachmentKey;
@@ -29,7 +29,7 @@ impl Server {
         let generation = generation.await.map_err(|_| ending())?;
         fault::point("del: planned");
         // The address may be given to another pod only after the rules that name it are gone.
-        self.applied(generation).await?;
+        self.applied(generation, APPLY_WAIT).await?;
         fault::point("del: applied");
         link::delete(&name)
             .await

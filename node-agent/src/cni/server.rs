@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Request, Response, Status};
 
 /// How long ADD and DEL wait for the kernel to hold their plan. It takes milliseconds; this bounds a wedge.
-const APPLY_WAIT: Duration = Duration::from_secs(2);
+pub(super) const APPLY_WAIT: Duration = Duration::from_secs(2);
 
 /// What the server works with; every part is a handle.
 #[derive(Clone, Debug)]
@@ -139,15 +139,19 @@ impl Server {
         }
     }
 
-    pub(super) async fn applied(&self, generation: u64) -> Result<Applied, Refusal> {
+    pub(super) async fn applied(
+        &self,
+        generation: u64,
+        within: Duration,
+    ) -> Result<Applied, Refusal> {
         let mut applied = self.applied.clone();
         let reached = applied.wait_for(|a| a.generation >= generation);
-        match tokio::time::timeout(APPLY_WAIT, reached).await {
+        match tokio::time::timeout(within, reached).await {
             Ok(Ok(applied)) => Ok(applied.clone()),
             Ok(Err(_)) => Err(ending()),
             Err(_) => Err(Refusal::TryAgain(format!(
-                "the kernel did not take plan generation {generation} within {} s",
-                APPLY_WAIT.as_secs()
+                "the kernel did not take plan generation {generation} within {:.1} s",
+                within.as_secs_f64()
             ))),
         }
     }
