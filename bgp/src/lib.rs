@@ -37,5 +37,6 @@ pub use speaker::{
     Speaker,
 };
 pub use status::{
-    Counters, LastError, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus, View,
+    Counters, LastError, Lookup, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus,
+    View,
 };

@@ -117,7 +117,16 @@ pub struct RouteFilter {
     /// Which table.
     pub view: View,
     /// Only this prefix.
-    pub prefix: Option<IpNetwork>,
+    pub lookup: Option<Lookup>,
+}
+
+/// Which prefix to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// This one and no other.
+    Exactly(IpNetwork),
+    /// The longest that covers the address, among those of the view.
+    Covering(IpAddr),
 }
 
 /// A table to look at.

@@ -10,11 +10,13 @@
 mod convert;
 mod socket;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use margay_bgp::{RouteFilter, View};
+use margay_bgp::{Lookup, RouteFilter, View};
 use margay_proto::rpc::agent::agent_server::Agent;
 use margay_proto::rpc::agent::{
     Address, AddressesReply, AddressesRequest, DoctorReply, DoctorRequest, PeersReply,
@@ -56,18 +58,36 @@ impl AgentService {
 /// A socket that a killed agent left behind is replaced; one that still answers is not.
 ///
 /// # Errors
-/// When another agent serves the socket, it cannot be made, or the server fails.
+/// When another agent serves the socket, it cannot be made, the server fails, or somebody takes the file away.
 pub async fn serve(path: &Path, routes: Routes, cancel: CancellationToken) -> anyhow::Result<()> {
     let listener = socket::bind(path)
         .await
         .with_context(|| format!("agent socket {}", path.display()))?;
-    tonic::transport::Server::builder()
+    let served = tonic::transport::Server::builder()
         .layer(InterceptorLayer::new(only_root))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), cancel.cancelled_owned())
-        .await
-        .with_context(|| format!("gRPC on {}", path.display()))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), cancel.cancelled_owned());
+    tokio::select! {
+        ended = served => ended.with_context(|| format!("gRPC on {}", path.display())),
+        gone = gone(path) => Err(gone),
+    }
 }
+
+/// Ends once the socket's file is not ours any more: nobody can reach us then, and only a new start binds it again.
+async fn gone(path: &Path) -> anyhow::Error {
+    let inode = || std::fs::symlink_metadata(path).map(|file| file.ino()).ok();
+    let own = inode();
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        look.tick().await;
+        if inode() != own {
+            return anyhow::anyhow!("somebody removed or replaced {}", path.display());
+        }
+    }
+}
+
+/// How often the socket's file is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 
 fn only_root(request: Request<()>) -> Result<Request<()>, Status> {
     let uid = request
@@ -84,6 +104,16 @@ fn only_root(request: Request<()>) -> Result<Request<()>, Status> {
             "only root may ask the agent, and the peer is not known",
         )),
     }
+}
+
+/// An address is covered by prefixes; with a length it is a prefix itself.
+fn lookup(text: &str) -> Result<Lookup, Status> {
+    if let Ok(address) = text.parse() {
+        return Ok(Lookup::Covering(address));
+    }
+    text.parse()
+        .map(Lookup::Exactly)
+        .map_err(|error| Status::invalid_argument(format!("prefix {text:?}: {error}")))
 }
 
 #[tonic::async_trait]
@@ -106,18 +136,15 @@ impl Agent for AgentService {
         request: Request<RoutesRequest>,
     ) -> Result<Response<RoutesReply>, Status> {
         let text = request.into_inner().prefix;
-        let prefix =
-            match text.as_str() {
-                "" => None,
-                text => Some(text.parse().map_err(|error| {
-                    Status::invalid_argument(format!("prefix {text:?}: {error}"))
-                })?),
-            };
+        let lookup = match text.as_str() {
+            "" => None,
+            text => Some(lookup(text)?),
+        };
         let routes = self
             .speaker
             .routes(RouteFilter {
                 view: View::All,
-                prefix,
+                lookup,
             })
             .await
             .map_err(unavailable)?;

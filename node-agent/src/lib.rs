@@ -21,6 +21,7 @@ pub mod cni;
 pub mod doctor;
 pub mod engine;
 mod fault;
+mod files;
 pub mod health;
 pub mod kernel;
 pub mod report;

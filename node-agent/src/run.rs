@@ -81,13 +81,20 @@ pub struct Options {
 /// When the node cannot be served at all (no kernel access, no folder), or a task ends unasked.
 pub fn main(options: Options) -> anyhow::Result<()> {
     // The client logs each failed request as an error of its own; whoever asked logs it with its cause.
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)?
-        .add_directive("kube_client::client::builder=off".parse()?);
+    let (filter, wrong) = match tracing_subscriber::EnvFilter::try_new(&options.log) {
+        Ok(filter) => (filter, None),
+        // A node without an agent loses its routes: less said is better than that.
+        Err(error) => (tracing_subscriber::EnvFilter::new("info"), Some(error)),
+    };
+    let filter = filter.add_directive("kube_client::client::builder=off".parse()?);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    if let Some(error) = wrong {
+        tracing::error!(log = options.log, %error, "this log filter is not understood, `info` is used");
+    }
     // A half-dead agent is worse than a restart: the kernel forwards meanwhile.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -251,7 +258,7 @@ impl Wiring {
             Actuator::open(self.metrics.clone(), KeptTable::default(), links).await?;
         let records = Records::open(names::ATTACHMENTS)
             .with_context(|| format!("attachment records in {}", names::ATTACHMENTS))?;
-        let attachments = records.load()?;
+        let attachments = records.all();
         remove_unrecorded_links(&attachments).await?;
         let state =
             StateFile::open(names::STATE).with_context(|| format!("state in {}", names::STATE))?;

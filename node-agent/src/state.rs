@@ -1,13 +1,9 @@
 //! The last known configuration on disk (invariant 12): sessions and routes come back from it while the API server is away.
 
-use crate::engine::Inputs;
+use crate::{engine::Inputs, files};
 use margay_ipam::Block;
 use serde::{Deserialize, Serialize};
-use std::{
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,23 +46,6 @@ impl StateFile {
     /// # Errors
     /// When the file system refuses.
     pub fn store(&self, state: &LastKnown) -> std::io::Result<()> {
-        replace(&self.path, &serde_json::to_vec(state)?)
+        files::replace(&self.path, &serde_json::to_vec(state)?)
     }
-}
-
-/// Writes a file of mode 0600 so that it is there whole or as before.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    std::fs::rename(partial, path)
 }

@@ -82,6 +82,7 @@ pub(crate) fn desired(
         .as_deref()
         .map(parse_endpoint)
         .transpose()?;
+    check_log(&installation.spec.log)?;
     let build = Build {
         installation,
         namespace,
@@ -187,6 +188,17 @@ impl Build<'_> {
             "subjects": [{ "kind": "ServiceAccount", "name": names::AGENT_APP, "namespace": self.namespace }],
         })
     }
+}
+
+/// An agent whose filter is wrong would do without it.
+fn check_log(text: &str) -> Result<(), InvalidField> {
+    tracing_subscriber::EnvFilter::try_new(text)
+        .map(drop)
+        .map_err(|_| InvalidField {
+            field: "spec.log",
+            value: text.to_owned(),
+            remedy: "give a level (error, warn, info, debug, trace), or levels of targets, such as info,margay_agent=debug",
+        })
 }
 
 /// `address:port`; a name would need the resolver of a network that is not there yet.
@@ -296,6 +308,17 @@ pub(crate) mod tests {
                 object.object["metadata"]["namespace"] == "ns",
                 object.kind.is_namespaced()
             );
+        }
+    }
+
+    #[test]
+    fn a_log_filter_has_levels_and_targets() {
+        for good in ["info", "info,margay_agent=debug", "margay_agent::cni=trace"] {
+            assert_eq!(check_log(good), Ok(()), "{good}");
+        }
+        for bad in ["!!!", "info,=,x==y"] {
+            let error = check_log(bad).unwrap_err().to_string();
+            assert!(error.contains(&format!("spec.log is `{bad}`")), "{error}");
         }
     }
 

@@ -80,6 +80,36 @@ fn strip_formats(value: &mut serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
+    /// A number that fits the definition and not the type makes the whole kind unreadable for agents and operator.
+    #[test]
+    fn every_integer_of_a_spec_is_bounded() {
+        fn unbounded(at: &str, schema: &Value, found: &mut Vec<String>) {
+            if schema["type"] == "integer"
+                && (schema.get("maximum").is_none() || schema.get("minimum").is_none())
+            {
+                found.push(at.to_owned());
+            }
+            for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+                unbounded(&format!("{at}.{name}"), inner, found);
+            }
+            for inner in [&schema["items"], &schema["additionalProperties"]] {
+                if inner.is_object() {
+                    unbounded(&format!("{at}[]"), inner, found);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for definition in super::definitions() {
+            let value = serde_json::to_value(&definition).unwrap();
+            let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+            let kind = value["spec"]["names"]["kind"].as_str().unwrap();
+            unbounded(kind, &schema["properties"]["spec"], &mut found);
+        }
+        assert!(found.is_empty(), "{found:?}");
+    }
+
     #[test]
     fn manifests_hold_the_generated_definitions() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds.yaml");

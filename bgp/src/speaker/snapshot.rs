@@ -15,7 +15,7 @@ use crate::rib::path::Path;
 use crate::rib::{PeerId, Source};
 use crate::session::fsm::State;
 use crate::status::{
-    LastError, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus, View,
+    LastError, Lookup, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus, View,
 };
 use crate::wire::{Attributes, Open};
 
@@ -43,7 +43,17 @@ impl Speaker {
             },
             View::Out(address) => self.told(address),
         };
-        routes.retain(|route| filter.prefix.is_none_or(|prefix| prefix == route.prefix));
+        let wanted = match filter.lookup {
+            None => None,
+            Some(Lookup::Exactly(prefix)) => Some(prefix),
+            Some(Lookup::Covering(address)) => {
+                let covering = routes.iter().filter(|r| r.prefix.contains(address));
+                let longest = covering.map(|r| r.prefix).max_by_key(|p| p.prefix());
+                // None covers it: nothing but what is not there has a prefix of its own.
+                Some(longest.unwrap_or_else(|| IpNetwork::from(address)))
+            }
+        };
+        routes.retain(|route| wanted.is_none_or(|prefix| prefix == route.prefix));
         routes.sort_by_key(|route| route.prefix);
         routes
     }

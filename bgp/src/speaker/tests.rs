@@ -14,7 +14,7 @@ use crate::config::{Config, LocalAddresses, Origination, PeerConfig, RemoteAs, S
 use crate::family::{Asn, Families, Family, PerFamily};
 use crate::policy::{Policy, PrefixRange};
 use crate::session::State;
-use crate::status::{RouteFilter, View};
+use crate::status::{Lookup, RouteFilter, View};
 use crate::wire::NextHop;
 use net::Net;
 

@@ -54,13 +54,14 @@ impl Command {
             |mut client: fleet::Client| async move { client.doctor(DoctorRequest {}).await };
         let answers = fleet::ask(options, self.node.as_deref(), question).await?;
         let mut lines: Vec<Line> = answers.failures.iter().map(|f| unanswered(f)).collect();
-        let mut notes = Vec::new();
         if options.socket.is_none() {
-            let objects = objects(&Cluster::connect(options).await?, &mut notes).await?;
+            let mut unread = Vec::new();
+            let objects = objects(&Cluster::connect(options).await?, &mut unread).await?;
+            lines.extend(unread.iter().map(|why| unreadable(why)));
             lines.extend(compare(&objects, &answers.replies, self.node.as_deref()));
         }
         lines.extend(answers.replies.into_iter().flat_map(of_node));
-        Diagnosis::new(lines).report(options.output, self.all, notes)
+        Diagnosis::new(lines).report(options.output, self.all)
     }
 }
 
@@ -115,26 +116,33 @@ fn unanswered(failure: &str) -> Line {
     Line::new(node, ["agent", "error"], "agent", [why, remedy])
 }
 
-/// Everything that is read. A kind that may not be read is noted, and what it would have shown is left out.
-async fn objects(cluster: &Cluster, notes: &mut Vec<String>) -> anyhow::Result<Objects> {
+/// What would have shown something and could not be read.
+fn unreadable(why: &str) -> Line {
+    let remedy =
+        "use a kubeconfig that may read it, and a margayctl as new as the cluster's Margay";
+    Line::new("", ["objects", "error"], "API server", [why, remedy])
+}
+
+/// Everything that is read. Of a kind that cannot be read it is said why, and what it would have shown is left out.
+async fn objects(cluster: &Cluster, unread: &mut Vec<String>) -> anyhow::Result<Objects> {
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client());
     let binding = cluster
         .find("get the admission policy", bindings.get(AGENT_APP))
         .await;
     Ok(Objects {
-        pools: all(cluster, notes).await,
-        nodes: all(cluster, notes).await,
-        states: all(cluster, notes).await,
+        pools: all(cluster, unread).await,
+        nodes: all(cluster, unread).await,
+        states: all(cluster, unread).await,
         bound: binding
             .map(|found| found.is_some())
             .unwrap_or_else(|error| {
-                notes.push(format!("not checked: {error:#}"));
+                unread.push(format!("{error:#}"));
                 true
             }),
     })
 }
 
-async fn all<K>(cluster: &Cluster, notes: &mut Vec<String>) -> Option<Vec<K>>
+async fn all<K>(cluster: &Cluster, unread: &mut Vec<String>) -> Option<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
@@ -147,7 +155,7 @@ where
         )
         .await;
     listed
-        .map_err(|error| notes.push(format!("not checked: {error:#}")))
+        .map_err(|error| unread.push(format!("{error:#}")))
         .ok()
 }
 
@@ -178,7 +186,7 @@ impl Diagnosis {
         }
     }
 
-    fn report(&self, format: Format, all: bool, notes: Vec<String>) -> anyhow::Result<Report> {
+    fn report(&self, format: Format, all: bool) -> anyhow::Result<Report> {
         let shown = self.findings.iter().filter(|line| all || !line.is("ok"));
         let mut report = Report::of(format, self, || {
             Table::new(COLUMNS, shown.map(row).collect())
@@ -186,9 +194,6 @@ impl Diagnosis {
         let summary = self.summary();
         if matches!(format, Format::Table | Format::Wide) {
             report.output.push_str(&format!("{summary}\n"));
-        }
-        for note in notes {
-            report = report.note(note);
         }
         if self.errors > 0 {
             report = report.failing(vec![format!("the network is not well: {summary}")]);
@@ -251,15 +256,13 @@ error      n3     agent       no agent pod      look at the DaemonSet margay-age
 warning    n2     link eth0   its MTU is 1400   raise it
 1 ok, 1 warning, 1 error
 ";
-        let report = diagnosis()
-            .report(Format::Table, false, Vec::new())
-            .unwrap();
+        let report = diagnosis().report(Format::Table, false).unwrap();
         assert_eq!(report.output, golden);
         assert_eq!(
             report.failures,
             ["the network is not well: 1 ok, 1 warning, 1 error"]
         );
-        let all = diagnosis().report(Format::Table, true, Vec::new()).unwrap();
+        let all = diagnosis().report(Format::Table, true).unwrap();
         assert!(
             all.output.contains("ok         n1     sysctls"),
             "{}",
@@ -279,7 +282,7 @@ warning    n2     link eth0   its MTU is 1400   raise it
     #[test]
     fn without_findings_only_the_summary_is_left() {
         let report = Diagnosis::new(Vec::new())
-            .report(Format::Table, false, Vec::new())
+            .report(Format::Table, false)
             .unwrap();
         assert_eq!(
             (report.output.as_str(), report.failures.len()),

@@ -4,8 +4,8 @@
 //! next agent has listed everything, for as long as the API server is away. What was applied last is nearer to the truth than nothing.
 
 use crate::{
+    files,
     kernel::nft::{Image, NftSink, Ownership},
-    state,
 };
 use margay_policy::{Index, Table};
 use std::{
@@ -116,7 +116,7 @@ impl KeptTable {
 
     async fn keep(&self, table: Arc<Table>, ownership: Ownership) -> std::io::Result<()> {
         let path = self.path.clone();
-        let write = move || state::replace(&path, Image::of(&table, ownership).bytes());
+        let write = move || files::replace(&path, Image::of(&table, ownership).bytes());
         tokio::task::spawn_blocking(write)
             .await
             .map_err(std::io::Error::other)?

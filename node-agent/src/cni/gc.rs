@@ -13,13 +13,7 @@ impl Server {
                 .any(|v| v.container_id == a.key.container_id && v.ifname == a.key.ifname)
         };
         let mut errors = Vec::new();
-        for attachment in self
-            .records
-            .load()
-            .map_err(|e| Refusal::Io(e.to_string()))?
-            .iter()
-            .filter(|a| !valid(a))
-        {
+        for attachment in self.records.all().iter().filter(|a| !valid(a)) {
             if let Err(error) = self.detach(&attachment.key).await {
                 errors.push(error.to_string());
             }

@@ -7,8 +7,10 @@ use crate::fault;
 use margay_ipam::{Attachment, AttachmentKey};
 use margay_proto::names;
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Name of the host side link of an attachment.
@@ -16,10 +18,12 @@ pub fn link_name(key: &AttachmentKey) -> String {
     names::link_name(&key.container_id, &key.ifname)
 }
 
-/// The folder of records.
+/// The records: in memory for this agent, in their folder for the next. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Records {
     folder: PathBuf,
+    /// By link name. Held for a look-up, never across an await.
+    held: Arc<Mutex<BTreeMap<String, Attachment>>>,
 }
 
 impl Records {
@@ -31,42 +35,51 @@ impl Records {
     pub fn open(folder: impl Into<PathBuf>) -> std::io::Result<Self> {
         let folder = folder.into();
         std::fs::create_dir_all(&folder)?;
+        let mut held = BTreeMap::new();
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
-            let whole = is_record(&path) && parse(&std::fs::read(&path)?).is_some();
-            if !whole {
+            let whole = is_record(&path).then(|| std::fs::read(&path)).transpose()?;
+            if let Some(attachment) = whole.and_then(|bytes| parse(&bytes)) {
+                held.insert(link_name(&attachment.key), attachment);
+            } else {
                 tracing::warn!(path = %path.display(), "unreadable attachment record removed");
                 std::fs::remove_file(&path)?;
             }
         }
-        Ok(Self { folder })
+        Ok(Self {
+            folder,
+            held: Arc::new(Mutex::new(held)),
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Attachment>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every record, in order of link name; ADD and DEL may go on meanwhile.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn load(&self) -> std::io::Result<Vec<Attachment>> {
-        let mut all = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if !is_record(&path) {
-                // It is being written.
-                continue;
-            }
-            match std::fs::read(&path) {
-                // DEL was faster.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                read => all.extend(parse(&read?)),
-            }
-        }
-        all.sort_by_cached_key(|a| link_name(&a.key));
-        Ok(all)
+    pub fn all(&self) -> Vec<Attachment> {
+        self.held().values().cloned().collect()
     }
 
-    /// The record of a link by the link's name; none when there is none or it is torn.
+    /// The record of a link by the link's name.
     pub fn of_link(&self, link: &str) -> Option<Attachment> {
-        parse(&std::fs::read(self.folder.join(format!("{link}.json"))).ok()?)
+        self.held().get(link).cloned()
+    }
+
+    /// Writes the file of a link's record again if somebody removed or changed it; true when it did. The caller has the link's turn.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn keep(&self, link: &str) -> std::io::Result<bool> {
+        let Some(attachment) = self.of_link(link) else {
+            return Ok(false);
+        };
+        let file = std::fs::read(self.path(&attachment.key)).ok();
+        if file.and_then(|bytes| parse(&bytes)).as_ref() == Some(&attachment) {
+            return Ok(false);
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        self.put(&attachment).map(|()| true)
     }
 
     /// Writes a record so that it is there whole or not at all.
@@ -79,7 +92,10 @@ impl Records {
         let mut file = std::fs::File::create(&partial)?;
         file.write_all(&serde_json::to_vec(attachment)?)?;
         fault::point("add: record written aside");
-        std::fs::rename(partial, path)
+        std::fs::rename(partial, path)?;
+        self.held()
+            .insert(link_name(&attachment.key), attachment.clone());
+        Ok(())
     }
 
     /// Removes a record; one that is gone is fine.
@@ -88,9 +104,11 @@ impl Records {
     /// When the file system refuses.
     pub fn remove(&self, key: &AttachmentKey) -> std::io::Result<()> {
         match std::fs::remove_file(self.path(key)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        self.held().remove(&link_name(key));
+        Ok(())
     }
 
     /// The link name is a hash of both, has no separator in it, and is what the kernel object is called too.
@@ -132,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_being_written_is_left_alone() {
+    fn what_was_being_written_is_no_record() {
         let folder = folder("records-writing");
         let records = Records::open(&folder).unwrap();
         records.put(&attachment()).unwrap();
@@ -142,15 +160,28 @@ mod tests {
             &serde_json::to_vec(&attachment()).unwrap(),
         ] {
             std::fs::write(&partial, half).unwrap();
-            assert_eq!(
-                records.load().unwrap(),
-                vec![attachment()],
-                "neither torn nor twice"
-            );
-            assert!(partial.exists(), "its writer renames it in a moment");
+            let records = Records::open(&folder).unwrap();
+            assert_eq!(records.all(), [attachment()], "neither torn nor twice");
+            assert!(!partial.exists(), "its writer died");
         }
-        Records::open(&folder).unwrap();
-        assert!(!partial.exists(), "its writer died");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_somebody_removed_or_tore_is_written_again() {
+        let folder = folder("records-kept");
+        let records = Records::open(&folder).unwrap();
+        records.put(&attachment()).unwrap();
+        let link = link_name(&attachment().key);
+        assert!(!records.keep(&link).unwrap(), "it is there");
+        std::fs::write(folder.join(format!("{link}.json")), b"").unwrap();
+        assert!(records.keep(&link).unwrap());
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(records.keep(&link).unwrap());
+        assert_eq!(Records::open(&folder).unwrap().all(), [attachment()]);
+        records.remove(&attachment().key).unwrap();
+        assert!(!records.keep(&link).unwrap(), "DEL has been here");
+        assert!(Records::open(&folder).unwrap().all().is_empty());
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -163,10 +194,10 @@ mod tests {
         std::fs::write(folder.join("mgytorn.json"), b"{\"containerId\":").unwrap();
         let records = Records::open(&folder).unwrap();
         assert!(!folder.join("mgytorn.json").exists());
-        assert_eq!(records.load().unwrap(), vec![attachment.clone()]);
+        assert_eq!(records.all(), vec![attachment.clone()]);
         records.remove(&attachment.key).unwrap();
         records.remove(&attachment.key).unwrap();
-        assert!(records.load().unwrap().is_empty());
+        assert!(records.all().is_empty());
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

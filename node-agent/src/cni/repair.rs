@@ -58,8 +58,7 @@ fn forward() {
 impl Server {
     /// Ends attachments whose pod is gone and repairs the links of the others.
     async fn repair_all(&self) {
-        let Ok(all) = self.records.load() else { return };
-        for attachment in all {
+        for attachment in self.records.all() {
             if is_gone(&attachment.netns) {
                 self.end(&attachment).await;
             } else {
@@ -97,6 +96,16 @@ impl Server {
         let Some(attachment) = self.records.of_link(name) else {
             return;
         };
+        match self.records.keep(name) {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(
+                link = name,
+                "somebody removed an attachment record, it is written again"
+            ),
+            Err(error) => {
+                tracing::warn!(link = name, %error, "an attachment record cannot be written again");
+            }
+        }
         let Some(wanted) = self.as_made(&attachment).await else {
             return;
         };

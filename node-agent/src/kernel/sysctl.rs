@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use margay_proto::names::LINK_PREFIX;
 
+use crate::files;
+
 use super::error::Error;
 use super::netlink::Socket;
 use super::netlink::message::INET6;
@@ -146,6 +148,9 @@ fn accept_ra(interface: &str) -> String {
 }
 
 fn remember(record: &Path, changes: &[Change]) -> Result<(), Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
     let mut originals = recorded(record)?;
     let before = originals.len();
     for change in changes {
@@ -161,10 +166,7 @@ fn remember(record: &Path, changes: &[Change]) -> Result<(), Error> {
     if let Some(folder) = record.parent() {
         fs::create_dir_all(folder).map_err(|e| Error::io(object(), e))?;
     }
-    let new = record.with_extension("new");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, record))
-        .map_err(|e| Error::io(object(), e))
+    files::replace(record, &text).map_err(|e| Error::io(object(), e))
 }
 
 fn recorded(record: &Path) -> Result<BTreeMap<String, String>, Error> {
@@ -173,8 +175,11 @@ fn recorded(record: &Path) -> Result<BTreeMap<String, String>, Error> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(e) => return Err(Error::io(record.display().to_string(), e)),
     };
-    let originals: BTreeMap<String, String> = serde_json::from_slice(&text)
-        .map_err(|e| Error::io(record.display().to_string(), e.into()))?;
+    // Only an uninstall needs it: a node whose disk lost it must not lose its pods as well.
+    let originals: BTreeMap<String, String> = serde_json::from_slice(&text).unwrap_or_else(|error| {
+        tracing::warn!(path = %record.display(), %error, "the record of the node's original sysctls is unreadable and begun anew");
+        BTreeMap::new()
+    });
     // The record is a file: it must not name anything but what we write.
     Ok(originals
         .into_iter()
@@ -252,6 +257,18 @@ mod tests {
             assert_eq!(read("net/ipv6/conf/up0/accept_ra").unwrap(), "1");
             assert!(!record.exists());
             assert_eq!(restore(&record).unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn a_torn_record_is_begun_anew() {
+        isolated(async || {
+            let record = record("torn");
+            fs::write(&record, "{").unwrap();
+            assert!(!enable_forwarding(&record).unwrap().is_empty());
+            assert!(recorded(&record).unwrap().contains_key(IPV4_FORWARDING));
+            fs::write(&record, "").unwrap();
+            assert!(enable_forwarding(&record).unwrap().is_empty());
         });
     }
 

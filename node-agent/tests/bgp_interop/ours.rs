@@ -139,7 +139,7 @@ impl Ours {
     pub(crate) fn stale_routes(&self) -> usize {
         let filter = RouteFilter {
             view: View::Best,
-            prefix: None,
+            lookup: None,
         };
         let routes = self.questions.block_on(self.handle.routes(filter)).unwrap();
         routes

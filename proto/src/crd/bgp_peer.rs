@@ -52,7 +52,7 @@ pub struct BGPPeerSpec {
     #[serde(default)]
     pub passive: bool,
     /// Most prefixes a family accepted from the peer; more end the session (RFC 4486 Cease 1).
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<u32>,
     /// How often the node's own AS may stand in a path from the peer; 0 when left out. Where several racks have one AS, a path from another rack holds it once.

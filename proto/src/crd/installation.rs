@@ -21,8 +21,8 @@ pub struct InstallationSpec {
     /// AS number of nodes that no NodeConfig gives another: 1 to 4294967294. Required; there is no default, because a wrong one peers with the wrong network.
     #[schemars(range(min = 1, max = 4_294_967_294_u32))]
     pub as_number: u32,
-    /// Pools to create. A pool that exists is left as it is but for the fields named here.
-    #[schemars(length(max = 64))]
+    /// Pools to create, each name once. A pool that exists is left as it is but for the fields named here.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[serde(default)]
     pub pools: Vec<InstallationPool>,
     /// Whether every node peers with every other (`Full`, the default), or only as BGPPeers say (`None`).
@@ -70,6 +70,7 @@ pub enum ImagePullPolicy {
 /// A pool that the Installation brings.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16"))]
+#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).ip().isGlobalUnicast()", "cidr must be of unicast addresses that pods can have: not of loopback, link-local, multicast or unspecified ones"))]
 #[serde(rename_all = "camelCase")]
 pub struct InstallationPool {
     /// Name of the IPPool.
@@ -95,6 +96,7 @@ pub struct InstallationPool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// As the IPPool's field; the pool's own when left out.
+    #[schemars(range(min = -1_000_000_000, max = 1_000_000_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
     /// As the IPPool's field; the pool's own when left out.

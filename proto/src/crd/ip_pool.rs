@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
     )
 )]
 #[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16"))]
+#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).ip().isGlobalUnicast()", "cidr must be of unicast addresses that pods can have: not of loopback, link-local, multicast or unspecified ones"))]
 #[x_kube(validation = ("!has(self.blockSize) || !isCIDR(self.cidr) || (cidr(self.cidr).ip().family() == 4 ? self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116 && self.blockSize <= 128)", "blockSize must be 20 to 32 for IPv4 and 116 to 128 for IPv6"))]
 #[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122)", "cidr must hold at least one block: its prefix length may not exceed blockSize (26 for IPv4, 122 for IPv6 when left out)"))]
 #[x_kube(validation = ("has(self.blockSize) == has(oldSelf.blockSize) && (!has(self.blockSize) || self.blockSize == oldSelf.blockSize)", "blockSize is immutable: create another pool instead"))]
@@ -54,6 +55,7 @@ pub struct IPPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// Of several pools for one pod, that with the highest number goes first.
+    #[schemars(range(min = -1_000_000_000, max = 1_000_000_000))]
     #[serde(default)]
     pub priority: i32,
     /// Whether the first and the last address of the pool are never used, which old stacks take for network and broadcast address; true for IPv4 and false for IPv6 when left out. Every other address of every block is used.

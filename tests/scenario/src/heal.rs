@@ -9,7 +9,9 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use margay_lab::{Lab, Seen, wait_until};
 use std::{
+    io::Write,
     net::SocketAddr,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -74,6 +76,46 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
             })
         });
     }
+    report.check("attachment records of n1 removed", || {
+        let list = ["sh", "-c", "cd /run/margay/attachments && cat *"];
+        let before = lab.exec("n1", &list)?;
+        lab.exec("n1", &["rm", "-r", "/run/margay/attachments"])?;
+        // They are looked at together with the links.
+        wait_until("the same records", Duration::from_secs(40), || {
+            let now = lab.exec("n1", &list).unwrap_or_default();
+            Ok(if now == before {
+                Seen::Holds("written again, for the next agent".to_owned())
+            } else {
+                Seen::NotYet(now)
+            })
+        })
+    });
+    report.check("the agent's socket on n1 removed", || {
+        let ask = ["/opt/cni/bin/margay"];
+        let serves = || -> Result<bool> {
+            let mut status = lab.command("n1", &ask)?;
+            status.env("CNI_COMMAND", "STATUS").stdin(Stdio::piped());
+            let mut child = status.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+            let configuration = br#"{"cniVersion":"1.1.0","name":"margay","type":"margay"}"#;
+            child
+                .stdin
+                .take()
+                .context("stdin is piped")?
+                .write_all(configuration)?;
+            Ok(child.wait()?.success())
+        };
+        ensure!(serves()?, "STATUS fails before the fault");
+        lab.exec("n1", &["rm", "/run/margay/agent.sock"])?;
+        ensure!(!serves()?, "the fault took no effect");
+        // Every 5 s it is looked at; the kubelet may wait 10 s before it starts the agent again.
+        wait_until("pods can start again", Duration::from_secs(40), || {
+            Ok(if serves()? {
+                Seen::Holds("the agent started anew".to_owned())
+            } else {
+                Seen::NotYet("STATUS fails".to_owned())
+            })
+        })
+    });
     objects(cluster, report);
     Ok(())
 }

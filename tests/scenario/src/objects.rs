@@ -1,7 +1,7 @@
 //! `margayctl`, and what bad objects say: a wrong AS, an overlapping pool.
 
 use crate::{cluster::Cluster, kill::down, report::Report};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use margay_lab::{Seen, wait_until};
 use std::time::Duration;
 
@@ -34,6 +34,25 @@ fn ctl(cluster: &Cluster, report: &mut Report) -> Result<()> {
     }
     report.show(&cluster.ctl(&["pool", "list"])?);
     report.show(&cluster.ctl(&["ipam", "show", "--blocks"])?);
+    report.check(
+        "margayctl bgp routes ADDRESS finds the prefix that covers it",
+        || {
+            let c = cluster.app("c");
+            let address = c.addresses[0].to_string();
+            let found = cluster.ctl(&["bgp", "routes", &address, "--node", "n1"])?;
+            let blocks = cluster.lab.kubectl_json(&[
+                "get",
+                "ipblocks",
+                "--field-selector",
+                &format!("spec.nodeName={}", c.node),
+            ])?;
+            let blocks = blocks["items"].as_array().into_iter().flatten();
+            let mut cidrs = blocks.filter_map(|b| b["spec"]["cidr"].as_str());
+            let cidr = cidrs.find(|cidr| found.contains(*cidr));
+            let cidr = cidr.with_context(|| format!("no block of {}: {found}", c.node))?;
+            Ok(format!("{address}: {cidr}"))
+        },
+    );
     report.check("margayctl completes shells", || {
         let script = cluster.ctl(&["completion", "bash"])?;
         ensure!(script.contains("margayctl"), "no completion script");

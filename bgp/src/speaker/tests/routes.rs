@@ -141,7 +141,7 @@ fn an_export_policy_that_narrows_withdraws_what_it_no_longer_passes() {
     assert_eq!(net.learned(1), ["10.1.0.0/16 via 192.0.2.1"]);
     let told = net.nodes[0].speaker.routes(&RouteFilter {
         view: View::Out(ip("192.0.2.2")),
-        prefix: None,
+        lookup: None,
     });
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].paths[0].as_path, "65001");
@@ -171,9 +171,30 @@ fn external_routes_are_passed_on_with_our_next_hop_and_as() {
     );
     let routes = net.nodes[2].speaker.routes(&RouteFilter {
         view: View::Best,
-        prefix: Some(prefix("10.1.0.0/16")),
+        lookup: Some(Lookup::Exactly(prefix("10.1.0.0/16"))),
     });
     assert_eq!(routes[0].paths[0].as_path, "65002 65001");
+}
+
+#[test]
+fn an_address_is_looked_up_by_the_longest_prefix_that_covers_it() {
+    let mut net = row([65001, 65002, 65003]);
+    net.originate(0, &["10.1.0.0/16", "10.1.2.0/24", "fd00:1::/64"]);
+    net.advance(SECOND * 5);
+    let found = |lookup| -> Vec<String> {
+        let filter = RouteFilter {
+            view: View::All,
+            lookup: Some(lookup),
+        };
+        let routes = net.nodes[2].speaker.routes(&filter);
+        routes.iter().map(|r| r.prefix.to_string()).collect()
+    };
+    let covering = |address| found(Lookup::Covering(ip(address)));
+    assert_eq!(covering("10.1.2.3"), ["10.1.2.0/24"]);
+    assert_eq!(covering("10.1.3.3"), ["10.1.0.0/16"]);
+    assert_eq!(covering("fd00:1::7"), ["fd00:1::/64"]);
+    assert!(covering("10.2.0.1").is_empty());
+    assert!(found(Lookup::Exactly(prefix("10.1.2.3/32"))).is_empty());
 }
 
 #[test]

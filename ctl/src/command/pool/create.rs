@@ -220,9 +220,20 @@ fn grows(old: IpNetwork, new: IpNetwork) -> bool {
     new.prefix() < old.prefix() && overlaps(old, new)
 }
 
+fn is_inactive(pool: &IPPool) -> bool {
+    let conditions = pool.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .into_iter()
+        .any(|c| c.type_ == "Active" && c.status == "False")
+}
+
 /// Of two pools with common addresses only the older becomes active; better said now than found out later.
 fn warnings(cidr: IpNetwork, others: &[IPPool]) -> Vec<String> {
     let overlap = |pool: &IPPool| {
+        // Disabled, say: then it keeps nobody from its addresses.
+        if is_inactive(pool) {
+            return None;
+        }
         let other: IpNetwork = pool.spec.cidr.parse().ok()?;
         let name = pool.metadata.name.as_deref().unwrap_or_default();
         overlaps(cidr, other).then(|| {

@@ -6,6 +6,27 @@ use anyhow::bail;
 
 /// Kind, spec, and what the refusal says.
 const REFUSED: &[(&str, &str, &[&str])] = &[
+    // Larger than the agents' own numbers: accepted, the whole kind would be unreadable to them.
+    (
+        "IPPool",
+        "{cidr: 10.50.0.0/16, priority: 2147483648}",
+        &["spec.priority", "2147483648", "less than or equal to"],
+    ),
+    (
+        "BGPPeer",
+        "{address: 192.0.2.1, remoteAS: 65009, maxPrefixes: 4294967296}",
+        &["spec.maxPrefixes", "4294967296", "less than or equal to"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 127.9.0.0/24}",
+        &["cidr must be of unicast addresses"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 'ff02::/64'}",
+        &["cidr must be of unicast addresses"],
+    ),
     (
         "NodeConfig",
         "{asNumber: 23456}",
