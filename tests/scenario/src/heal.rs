@@ -3,6 +3,7 @@
 use crate::{
     cluster::{App, Cluster, FAMILIES},
     http::opens,
+    kill,
     monitor::Monitor,
     report::Report,
 };
@@ -67,6 +68,14 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
             Ok("refused: the table is owned".to_owned())
         },
     );
+    files(cluster, report);
+    objects(cluster, report);
+    Ok(())
+}
+
+/// What others find of us on the node's file system, and the next agent.
+fn files(cluster: &Cluster, report: &mut Report) {
+    let lab = &cluster.lab;
     for path in ["/opt/cni/bin/margay", "/etc/cni/net.d/10-margay.conflist"] {
         report.check(&format!("{path} deleted on n1"), || {
             lab.exec("n1", &["rm", path])?;
@@ -91,33 +100,31 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
         })
     });
     report.check("the agent's socket on n1 removed", || {
-        let ask = ["/opt/cni/bin/margay"];
-        let serves = || -> Result<bool> {
-            let mut status = lab.command("n1", &ask)?;
-            status.env("CNI_COMMAND", "STATUS").stdin(Stdio::piped());
-            let mut child = status.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-            let configuration = br#"{"cniVersion":"1.1.0","name":"margay","type":"margay"}"#;
-            child
-                .stdin
-                .take()
-                .context("stdin is piped")?
-                .write_all(configuration)?;
-            Ok(child.wait()?.success())
-        };
-        ensure!(serves()?, "STATUS fails before the fault");
+        kill::never_restarted(lab, "n1")?;
+        ensure!(serves(lab)?, "STATUS fails before the fault");
         lab.exec("n1", &["rm", "/run/margay/agent.sock"])?;
-        ensure!(!serves()?, "the fault took no effect");
-        // Every 5 s it is looked at; the kubelet may wait 10 s before it starts the agent again.
-        wait_until("pods can start again", Duration::from_secs(40), || {
-            Ok(if serves()? {
+        ensure!(!serves(lab)?, "the fault took no effect");
+        // Every 5 s it is looked at, and the kubelet starts a new agent.
+        wait_until("pods can start again", Duration::from_secs(20), || {
+            Ok(if serves(lab)? {
                 Seen::Holds("the agent started anew".to_owned())
             } else {
                 Seen::NotYet("STATUS fails".to_owned())
             })
         })
     });
-    objects(cluster, report);
-    Ok(())
+}
+
+/// Whether the plugin's STATUS on n1 says that pods can start.
+fn serves(lab: &Lab) -> Result<bool> {
+    let mut status = lab.command("n1", &["/opt/cni/bin/margay"])?;
+    status.env("CNI_COMMAND", "STATUS").stdin(Stdio::piped());
+    let mut child = status.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let configuration = br#"{"cniVersion":"1.1.0","name":"margay","type":"margay"}"#;
+    let mut stdin = child.stdin.take().context("stdin is piped")?;
+    stdin.write_all(configuration)?;
+    drop(stdin);
+    Ok(child.wait()?.success())
 }
 
 /// Own objects that somebody deletes at the API server come back with all that they said.

@@ -118,7 +118,7 @@ pub(crate) fn down(peers: &str) -> bool {
 
 /// The node's agent, in a new pod if its own was killed before: the kubelet starts a container again at once, but the second time after 10 s and
 /// then after 20, which would be all that one sees.
-fn never_restarted(lab: &Lab, node: &str) -> Result<Agent> {
+pub(crate) fn never_restarted(lab: &Lab, node: &str) -> Result<Agent> {
     let now = agent(lab, node)?;
     if now.restarts == 0 && now.ready {
         return Ok(now);
@@ -136,7 +136,7 @@ fn never_restarted(lab: &Lab, node: &str) -> Result<Agent> {
 }
 
 #[derive(Debug)]
-struct Agent {
+pub(crate) struct Agent {
     pod: String,
     restarts: u64,
     ready: bool,
