@@ -172,6 +172,12 @@ fn while_away(scene: &Scene<'_>, report: &mut Report) -> Result<()> {
             kill_sandbox(lab, node, pod)
         });
     }
+    // The kubelet ends the rest of the sandbox, or its link would go in the midst of what is compared next.
+    wait_until("x1's old link is gone", SOON, || {
+        let link = has_link(lab, SPARE[0].1, "demo/x1")?;
+        let old = link.filter(|link| sandboxes[0].as_ref() == Some(link));
+        Ok(old.map_or(Seen::Holds(()), Seen::NotYet))
+    })?;
     for fault in kernel::faults(scene, "n1")? {
         scene.fault(report, fault);
     }
