@@ -40,24 +40,38 @@ cargo_deny() {
     say "$built"
 }
 
+# Runs a command for so many seconds at most; a wait without end must not cost the whole run its report.
+bounded() { timeout --kill-after=30 "$@"; }
+timed_out() { [ "$1" = 124 ] || [ "$1" = 137 ]; }
+
 unit_tests() {
     step "unit tests, and the kernel, BIRD and FRR in namespaces"
-    local rc=0
-    cargo test --release --locked --workspace --no-fail-fast 2>&1 | tee target/unit.log | grep -vE '^(test .* ok|running|$|   Doc-tests|     Running)' || true
+    local rc=0 longest=900
+    cargo test --release --locked --workspace --no-run --quiet || { FAILED=$((FAILED + 1)); say "FAILED  the unit tests do not build"; return; }
+    bounded $longest cargo test --release --locked --workspace --no-fail-fast 2>&1 | tee target/unit.log \
+        | grep --line-buffered -vE '^(test .* ok|running|$|   Doc-tests|     Running)' || true
     rc=${PIPESTATUS[0]}
     grep -E '^test result' target/unit.log > target/unit-results.log || true
     count target/unit-results.log
-    if [ "$rc" != 0 ] && ! grep -q ' [1-9][0-9]* failed' target/unit-results.log; then FAILED=$((FAILED + 1)); say "FAILED  unit tests did not build or crashed"; fi
+    if timed_out "$rc"; then
+        FAILED=$((FAILED + 1)); say "FAILED  the unit tests did not end within $longest s; see above what has been running for over 60 seconds"
+    elif [ "$rc" != 0 ] && ! grep -q ' [1-9][0-9]* failed' target/unit-results.log; then
+        FAILED=$((FAILED + 1)); say "FAILED  a unit test crashed"
+    fi
 }
 
 scenarios() {
     step "scenarios on real clusters"
-    local rc=0
-    "$RELEASE/scenario" run "$@" 2>&1 | tee target/scenarios.log || true
+    local rc=0 longest=2700
+    bounded $longest "$RELEASE/scenario" run "$@" 2>&1 | tee target/scenarios.log || true
     rc=${PIPESTATUS[0]}
     grep -E '^[0-9]+ passed, [0-9]+ failed$' target/scenarios.log | tail -n 1 > target/scenario-results.log || true
     count target/scenario-results.log
-    if [ "$rc" != 0 ] && ! grep -q ' [1-9][0-9]* failed' target/scenario-results.log; then FAILED=$((FAILED + 1)); say "FAILED  the scenarios ended early (exit code $rc)"; fi
+    if timed_out "$rc"; then
+        FAILED=$((FAILED + 1)); say "FAILED  the scenarios did not end within $longest s; the last line above says what was waited for"
+    elif [ "$rc" != 0 ] && ! grep -q ' [1-9][0-9]* failed' target/scenario-results.log; then
+        FAILED=$((FAILED + 1)); say "FAILED  the scenarios ended early (exit code $rc)"
+    fi
 }
 
 step "Debian packages"; install_packages

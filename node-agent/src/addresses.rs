@@ -202,7 +202,12 @@ impl Addresses {
                     reply,
                     need: None,
                 });
-                self.answer();
+                // Whoever tells the caller that pods can start here had a look at the newest plan; this task may not have had its turn.
+                if self.start.plans.has_changed().unwrap_or(false) {
+                    self.pools();
+                } else {
+                    self.answer();
+                }
             }
             Request::Release(key, reply) => {
                 let now = self.now();

@@ -43,17 +43,15 @@ impl Speaker {
             },
             View::Out(address) => self.told(address),
         };
-        let wanted = match filter.lookup {
-            None => None,
-            Some(Lookup::Exactly(prefix)) => Some(prefix),
+        match filter.lookup {
+            None => {}
+            Some(Lookup::Exactly(prefix)) => routes.retain(|route| route.prefix == prefix),
             Some(Lookup::Covering(address)) => {
                 let covering = routes.iter().filter(|r| r.prefix.contains(address));
                 let longest = covering.map(|r| r.prefix).max_by_key(|p| p.prefix());
-                // None covers it: nothing but what is not there has a prefix of its own.
-                Some(longest.unwrap_or_else(|| IpNetwork::from(address)))
+                routes.retain(|route| Some(route.prefix) == longest);
             }
-        };
-        routes.retain(|route| wanted.is_none_or(|prefix| prefix == route.prefix));
+        }
         routes.sort_by_key(|route| route.prefix);
         routes
     }

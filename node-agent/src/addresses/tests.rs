@@ -12,7 +12,7 @@ struct Bench {
     task: Addresses,
     /// Kept open; deep enough for what one test tells.
     _engine: mpsc::Receiver<Event>,
-    _plans: watch::Sender<Arc<Plan>>,
+    plans: watch::Sender<Arc<Plan>>,
     _handle: Handle,
     /// What the next pods say.
     wish: Wish,
@@ -108,7 +108,7 @@ async fn bench(blocks: &[IPBlock]) -> Bench {
     Bench {
         task,
         _engine: events,
-        _plans: plans_sender,
+        plans: plans_sender,
         _handle: handle,
         wish: Wish::default(),
     }
@@ -135,6 +135,21 @@ impl Bench {
             .await;
         self.task.not_before = Instant::now();
     }
+}
+
+#[tokio::test]
+async fn an_add_sees_the_pools_that_its_caller_knew() {
+    let mut bench = bench(&[object(FIRST, "1")]).await;
+    let without = Plan {
+        pools: Some(Arc::default()),
+        ..Plan::clone(&bench.plans.borrow())
+    };
+    let with = bench.plans.send_replace(Arc::new(without));
+    bench.task.pools();
+    bench.plans.send_replace(with);
+    // The task's loop may take up the request before the plan.
+    let mut answer = bench.ask("c1");
+    assert!(answer.try_recv().unwrap().is_ok());
 }
 
 const FIRST: &str = "10.244.0.0/26";

@@ -181,9 +181,9 @@ fn source(flow: Attributes<'_>, tuple: u16) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::{net::UdpSocket, time::Duration};
 
-    use super::super::testnet::{ip as ip_tool, isolated, output};
+    use super::super::testnet::{ip as ip_tool, isolated, output, until_local};
     use super::*;
 
     fn address(text: &str) -> IpAddr {
@@ -196,8 +196,14 @@ mod tests {
 
     /// Flows between addresses of `lo`, as /proc shows them: from which to which.
     fn flow(from: &str, to: &str) {
-        let socket = |at: &str, port| UdpSocket::bind((address(at), port)).unwrap();
-        let (client, server) = (socket(from, 0), socket(to, 53));
+        // Any port: a child that another test forks holds this test's last sockets until it executes its program.
+        let socket = |at: &str| {
+            let socket = UdpSocket::bind((address(at), 0)).unwrap();
+            let longest = Some(Duration::from_secs(5));
+            socket.set_read_timeout(longest).unwrap();
+            socket
+        };
+        let (client, server) = (socket(from), socket(to));
         client.send_to(b"?", server.local_addr().unwrap()).unwrap();
         let (_, back) = server.recv_from(&mut [0; 8]).unwrap();
         server.send_to(b"!", back).unwrap();
@@ -222,7 +228,9 @@ mod tests {
         assert!(done.unwrap().success());
         for host in 1..5 {
             ip_tool(&format!("address add 10.0.0.{host}/32 dev lo"));
-            ip_tool(&format!("address add fd00::{host}/128 dev lo nodad"));
+            let six = format!("fd00::{host}");
+            ip_tool(&format!("address add {six}/128 dev lo nodad"));
+            until_local(ip_tool, &six);
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -93,6 +94,19 @@ impl Drop for Namespace {
         if let Some(keeper) = self.keeper.take() {
             let _ = keeper.join();
         }
+    }
+}
+
+/// Waits until packets to this IPv6 address are delivered, where `ip` looks. Even without duplicate address detection the kernel makes
+/// the local route in a worker (`addrconf_dad_work`), after the address can be seen and bound.
+pub(crate) fn until_local(ip: impl Fn(&str) -> String, address: &str) {
+    let begin = Instant::now();
+    while !ip("-6 route show table local").contains(&format!("local {address} ")) {
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "{address} has no local route"
+        );
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

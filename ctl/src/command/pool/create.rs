@@ -221,10 +221,8 @@ fn grows(old: IpNetwork, new: IpNetwork) -> bool {
 }
 
 fn is_inactive(pool: &IPPool) -> bool {
-    let conditions = pool.status.iter().flat_map(|status| &status.conditions);
-    conditions
-        .into_iter()
-        .any(|c| c.type_ == "Active" && c.status == "False")
+    let mut conditions = pool.status.iter().flat_map(|status| &status.conditions);
+    conditions.any(|c| c.type_ == "Active" && c.status == "False")
 }
 
 /// Of two pools with common addresses only the older becomes active; better said now than found out later.

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::kernel::testnet::{Namespace, ip};
+use crate::kernel::testnet::{Namespace, ip, until_local};
 
 /// What each family calls the client, the node towards the client, the pod, and the pod's gateway.
 const CLIENTS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
@@ -76,6 +76,8 @@ fn join(link: &str, namespace: &Namespace, here: [&str; 2], there: [&str; 2]) {
     ip(&format!("link set {link} up"));
     namespace.ip("link set lo up");
     namespace.ip("link set eth0 up");
+    until_local(ip, here[1]);
+    until_local(|arguments| namespace.ip(arguments), there[1]);
     for gateway in here {
         namespace.ip(&format!("route add default via {gateway}"));
     }
