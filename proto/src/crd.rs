@@ -13,11 +13,13 @@ pub mod bgp_configuration;
 pub mod bgp_node;
 pub mod bgp_peer;
 pub mod condition;
+mod given;
 pub mod installation;
 pub mod ip_block;
 pub mod ip_pool;
 pub mod node_config;
 pub mod node_state;
+mod selector;
 
 pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, Mesh};
 pub use bgp_node::{BGPNode, BGPNodeSpec};
@@ -58,6 +60,7 @@ pub fn definitions_yaml() -> Result<String, String> {
     for definition in definitions() {
         let mut value = serde_json::to_value(&definition).map_err(|e| e.to_string())?;
         strip_formats(&mut value);
+        given::expand(&mut value);
         yaml.push_str("---\n");
         yaml.push_str(&serde_saphyr::to_string(&value).map_err(|e| e.to_string())?);
     }

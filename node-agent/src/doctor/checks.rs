@@ -1,8 +1,8 @@
 //! The checks: each looks at facts and says what is wrong and what to do, or that nothing is.
 
-use super::facts::Facts;
+use super::facts::{Facts, of_link};
 use margay_bgp::State;
-use margay_proto::rpc::agent::Finding;
+use margay_proto::{names::LINK_PREFIX, rpc::agent::Finding};
 
 /// Every check, in the order in which a person would look.
 const CHECKS: [fn(&Facts) -> Vec<Finding>; 12] = [
@@ -70,20 +70,27 @@ fn files(facts: &Facts) -> Vec<Finding> {
 }
 
 fn forwarding(facts: &Facts) -> Vec<Finding> {
-    let found = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"]
-        .into_iter()
-        .filter(|key| facts.sysctls.get(*key).is_some_and(|value| value == "0"))
-        .map(|key| {
-            let remedy =
-                "find who turns it off (sysctl.d, another agent); Margay turns it on again";
-            finding(
-                "forwarding",
-                "error",
-                key,
-                ["it is 0: pods reach nobody", remedy],
-            )
-        });
-    or_ok(found.collect(), "forwarding", "sysctls", "on")
+    let off = |key: &str| facts.sysctls.get(key).is_some_and(|value| value == "0");
+    let node = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
+    let everywhere = node.into_iter().filter(|key| off(key)).map(|key| {
+        let remedy = "find who turns it off (sysctl.d, another agent); Margay turns it on again";
+        let what = "it is 0: pods reach nobody";
+        finding("forwarding", "error", key, [what, remedy])
+    });
+    // Turned off for the node, it is off for each of its links as well.
+    let links = facts.kernel.links.iter();
+    let carriers = links.filter(|l| l.is_uplink() || l.name.starts_with(LINK_PREFIX));
+    let one = carriers.filter(|link| !off(node[0]) && off(&of_link(&link.name, "forwarding")));
+    let one = one.map(|link| {
+        let what = "net.ipv4.conf forwarding is 0 for this link: IPv4 packets that come in on it go no further";
+        let remedy = format!(
+            "`sysctl -w net.ipv4.conf.{}.forwarding=1`; Margay leaves a single link's setting to who made it",
+            link.name
+        );
+        finding("forwarding", "error", &format!("link {}", link.name), [what, &remedy])
+    });
+    let found = everywhere.chain(one).collect();
+    or_ok(found, "forwarding", "sysctls", "on, for every link as well")
 }
 
 fn foreign_drops(facts: &Facts) -> Vec<Finding> {
@@ -113,7 +120,7 @@ fn reverse_path(facts: &Facts) -> Vec<Finding> {
         .filter(|l| l.is_uplink() && l.addresses.iter().any(|a| a.is_ipv4()))
         .map(|l| l.name.as_str())
         .collect();
-    let of = |name: &str| number(facts, &format!("net/ipv4/conf/{name}/rp_filter")).unwrap_or(0);
+    let of = |name: &str| number(facts, &of_link(name, "rp_filter")).unwrap_or(0);
     // The kernel takes the larger of the two; 2 is loose.
     let strict = |name: &&&str| of(name).max(of("all")) == 1;
     let several = uplinks.len() > 1;

@@ -44,12 +44,14 @@ const SYSCTLS: [&str; 9] = [
 pub(super) fn gather(doctor: &Doctor) -> Result<Facts, String> {
     let kernel = survey().map_err(|error| error.to_string())?;
     let foreign = foreign_drops().map_err(|error| error.to_string())?;
-    let uplinks = kernel.links.iter().filter(|link| link.is_uplink());
-    let filters = uplinks.map(|link| format!("net/ipv4/conf/{}/rp_filter", link.name));
+    let of_links = kernel
+        .links
+        .iter()
+        .flat_map(|link| ["forwarding", "rp_filter"].map(|knob| of_link(&link.name, knob)));
     let keys: Vec<String> = SYSCTLS
         .map(str::to_owned)
         .into_iter()
-        .chain(filters)
+        .chain(of_links)
         .collect();
     let plan = doctor.plans.borrow().clone();
     let identity = plan.identity.as_ref();
@@ -72,6 +74,11 @@ pub(super) fn gather(doctor: &Doctor) -> Result<Facts, String> {
             .collect(),
         kernel,
     })
+}
+
+/// The IPv4 sysctl of a link, which an IPv6 packet does not ask for.
+pub(super) fn of_link(link: &str, knob: &str) -> String {
+    format!("net/ipv4/conf/{link}/{knob}")
 }
 
 fn read(key: &str) -> Option<String> {

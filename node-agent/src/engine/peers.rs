@@ -30,6 +30,7 @@ pub(super) fn wanted(
     duplicates: &[Duplicate],
 ) -> (BTreeMap<IpAddr, PeerConfig>, Vec<String>) {
     let mut peers = BTreeMap::new();
+    let mut asked_by = BTreeMap::new();
     let mut faults = Vec::new();
     let Some(configuration) = inputs.configuration().map(|c| &c.spec) else {
         return (peers, faults);
@@ -53,7 +54,10 @@ pub(super) fn wanted(
         match found {
             Ok(found) => {
                 for wanted in found {
-                    faults.extend(add(&mut peers, wanted));
+                    let first = asked_by
+                        .entry(wanted.address)
+                        .or_insert_with(|| name.clone());
+                    faults.extend(add(&mut peers, wanted, &name, first));
                 }
             }
             Err(fault) => faults.push(fault),
@@ -76,21 +80,41 @@ pub(super) fn wanted(
     (peers, faults)
 }
 
-/// Adds a session; one with the same address that another object asked for stays, and the newcomer is a fault unless both mean the same node.
-fn add(peers: &mut BTreeMap<IpAddr, PeerConfig>, wanted: PeerConfig) -> Option<String> {
-    match peers.entry(wanted.address) {
+/// Adds a session that `name` asks for; one with the same address that another object, `first`, asked for stays, and the newcomer is a
+/// fault unless both ask for the same session with a node.
+fn add(
+    peers: &mut BTreeMap<IpAddr, PeerConfig>,
+    wanted: PeerConfig,
+    name: &str,
+    first: &str,
+) -> Option<String> {
+    let held = match peers.entry(wanted.address) {
         Entry::Vacant(vacant) => {
             vacant.insert(wanted);
-            None
+            return None;
         }
-        Entry::Occupied(held) if held.get().description == wanted.description => None,
-        Entry::Occupied(held) => Some(format!(
+        Entry::Occupied(held) => held.into_mut(),
+    };
+    if held.description != wanted.description {
+        return Some(format!(
             "{}: spec.address {} is also that of {}, which comes first by name and is in force; delete one of them",
-            wanted.description,
-            wanted.address,
-            held.get().description
-        )),
+            wanted.description, wanted.address, held.description
+        ));
     }
+    let same = [
+        ("holdSeconds", held.hold_time == wanted.hold_time),
+        ("passive", held.passive == wanted.passive),
+        (
+            "maxPrefixes",
+            held.maximum_prefixes == wanted.maximum_prefixes,
+        ),
+        ("allowOwnAS", held.allow_own_as == wanted.allow_own_as),
+    ];
+    let (field, _) = same.iter().find(|(_, same)| !same)?;
+    Some(format!(
+        "{name}: spec.{field} is not in force for {}, which {first} finds as well and comes first by name; make them alike or narrow a selector",
+        held.description
+    ))
 }
 
 fn labels_match(

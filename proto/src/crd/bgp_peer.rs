@@ -24,10 +24,11 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = ("has(self.address) != has(self.peerSelector)", "give either address (a router) or peerSelector (nodes), not both"))]
 #[x_kube(validation = ("!has(self.address) || has(self.remoteAS)", "remoteAS is required with address: a number, `internal` or `external`"))]
 #[x_kube(validation = ("!has(self.peerSelector) || (!has(self.remoteAS) && !has(self.port))", "remoteAS and port go with address only: of the nodes that peerSelector finds, each one's BGPNode says them"))]
-#[x_kube(validation = ("!has(self.address) || (isIP(self.address) && (ip(self.address).isGlobalUnicast() || ip(self.address).isLinkLocalUnicast()))", "address must be the IP address of a router: unicast, neither unspecified nor loopback nor multicast"))]
+#[x_kube(validation = ("!has(self.address) || (isIP(self.address) && (ip(self.address).isGlobalUnicast() || ip(self.address).isLinkLocalUnicast()))", "address must be the IP address of a router: unicast, neither unspecified nor loopback nor multicast (given: {self.address})"))]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerSpec {
     /// Nodes that keep the session; all when left out.
+    #[schemars(schema_with = "super::selector::schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
     /// Address of the router.
@@ -35,6 +36,7 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// Nodes to peer with; a node never peers with itself.
+    #[schemars(schema_with = "super::selector::schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_selector: Option<LabelSelector>,
     /// AS number of the peer: a number, `internal` (the node's own) or `external` (any other). Only with address: of nodes found by peerSelector their BGPNode says it.

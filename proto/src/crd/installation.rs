@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].message"),
     validation = kube::core::Rule::new("self.metadata.name == 'default'").message("there is one Installation, and its name is `default`"),
 )]
-#[x_kube(validation = ("self.asNumber != 23456 && self.asNumber != 65535", "asNumber may not be reserved: 23456 is AS_TRANS (RFC 6793), 65535 is reserved by RFC 7300; private ones are 64512 to 65534 and 4200000000 to 4294967294 (RFC 6996)"))]
+#[x_kube(validation = ("self.asNumber != 23456 && self.asNumber != 65535", "asNumber may not be reserved (given: {self.asNumber == 23456 ? '23456' : '65535'}): 23456 is AS_TRANS (RFC 6793), 65535 is reserved by RFC 7300; private ones are 64512 to 65534 and 4200000000 to 4294967294 (RFC 6996)"))]
 #[serde(rename_all = "camelCase")]
 pub struct InstallationSpec {
     /// AS number of nodes that no NodeConfig gives another: 1 to 4294967294. Required; there is no default, because a wrong one peers with the wrong network.
@@ -69,8 +69,8 @@ pub enum ImagePullPolicy {
 
 /// A pool that the Installation brings.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16"))]
-#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).ip().isGlobalUnicast()", "cidr must be of unicast addresses that pods can have: not of loopback, link-local, multicast or unspecified ones"))]
+#[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16 (given: {self.cidr})"))]
+#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).ip().isGlobalUnicast()", "cidr must be of unicast addresses that pods can have (given: {self.cidr}): not of loopback, link-local, multicast or unspecified ones"))]
 #[serde(rename_all = "camelCase")]
 pub struct InstallationPool {
     /// Name of the IPPool.
@@ -90,9 +90,11 @@ pub struct InstallationPool {
     #[serde(default)]
     pub nat_outgoing: bool,
     /// As the IPPool's field; the pool's own when left out.
+    #[schemars(schema_with = "super::selector::schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
     /// As the IPPool's field; the pool's own when left out.
+    #[schemars(schema_with = "super::selector::schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// As the IPPool's field; the pool's own when left out.

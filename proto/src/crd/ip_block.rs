@@ -27,16 +27,18 @@ use std::net::IpAddr;
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits"))]
-#[x_kube(validation = ("self.cidr == oldSelf.cidr && self.pool == oldSelf.pool && self.nodeName == oldSelf.nodeName", "cidr, pool and nodeName of a block are immutable"))]
+#[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits (given: {self.cidr})"))]
+#[x_kube(validation = ("self.cidr == oldSelf.cidr && self.pool == oldSelf.pool && self.nodeName == oldSelf.nodeName", "cidr, pool and nodeName of a block are immutable (given: {self.cidr}, {self.pool}, {self.nodeName} for {oldSelf.cidr}, {oldSelf.pool}, {oldSelf.nodeName})"))]
 #[serde(rename_all = "camelCase")]
 pub struct IPBlockSpec {
     /// The addresses.
     #[schemars(length(max = 43))]
     pub cidr: String,
     /// Pool from which it was claimed.
+    #[schemars(length(max = 253))]
     pub pool: String,
     /// Node that owns it.
+    #[schemars(length(max = 253))]
     pub node_name: String,
     /// UID of that Node when it was last claimed or re-stamped; another UID means the node was made anew.
     #[serde(default)]

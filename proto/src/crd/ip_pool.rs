@@ -34,24 +34,27 @@ use serde::{Deserialize, Serialize};
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16"))]
-#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).ip().isGlobalUnicast()", "cidr must be of unicast addresses that pods can have: not of loopback, link-local, multicast or unspecified ones"))]
-#[x_kube(validation = ("!has(self.blockSize) || !isCIDR(self.cidr) || (cidr(self.cidr).ip().family() == 4 ? self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116 && self.blockSize <= 128)", "blockSize must be 20 to 32 for IPv4 and 116 to 128 for IPv6"))]
-#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122)", "cidr must hold at least one block: its prefix length may not exceed blockSize (26 for IPv4, 122 for IPv6 when left out)"))]
+#[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16 (given: {self.cidr})"))]
+#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).ip().isGlobalUnicast()", "cidr must be of unicast addresses that pods can have (given: {self.cidr}): not of loopback, link-local, multicast or unspecified ones"))]
+#[x_kube(validation = ("!has(self.blockSize) || !isCIDR(self.cidr) || (cidr(self.cidr).ip().family() == 4 ? self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116 && self.blockSize <= 128)", "blockSize must be 20 to 32 for IPv4 and 116 to 128 for IPv6 (given: cidr {self.cidr})"))]
+#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122)", "cidr must hold at least one block: its prefix length may not exceed blockSize (26 for IPv4, 122 for IPv6 when left out) (given: {self.cidr})"))]
 #[x_kube(validation = ("has(self.blockSize) == has(oldSelf.blockSize) && (!has(self.blockSize) || self.blockSize == oldSelf.blockSize)", "blockSize is immutable: create another pool instead"))]
-#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).containsCIDR(cidr(oldSelf.cidr))", "cidr may only grow: create another pool instead"))]
+#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).containsCIDR(cidr(oldSelf.cidr))", "cidr may only grow (given: {self.cidr} for {oldSelf.cidr}): create another pool instead"))]
 #[serde(rename_all = "camelCase")]
 pub struct IPPoolSpec {
     /// The addresses, in CIDR notation. May grow, never shrink or move.
     #[schemars(length(max = 43))]
     pub cidr: String,
     /// Prefix length of a block: 20-32 (26) for IPv4, 116-128 (122) for IPv6. Immutable.
+    #[schemars(extend("anyOf" = [{"minimum": 20, "maximum": 32}, {"minimum": 116, "maximum": 128}]))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_size: Option<u8>,
     /// Nodes that may claim blocks; all when left out.
+    #[schemars(schema_with = "super::selector::schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
     /// Namespaces whose pods may get addresses; all when left out. For their pods it goes before every pool without one.
+    #[schemars(schema_with = "super::selector::schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// Of several pools for one pod, that with the highest number goes first.

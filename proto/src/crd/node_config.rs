@@ -20,11 +20,12 @@ use serde::{Deserialize, Serialize};
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[x_kube(validation = ("!has(self.routerID) || (isIP(self.routerID) && ip(self.routerID).family() == 4 && self.routerID != '0.0.0.0')", "routerID must be an IPv4 address other than 0.0.0.0"))]
-#[x_kube(validation = ("!has(self.asNumber) || (self.asNumber != 23456 && self.asNumber != 65535)", "asNumber may not be reserved: 23456 is AS_TRANS (RFC 6793), 65535 is reserved by RFC 7300; private ones are 64512 to 65534 and 4200000000 to 4294967294 (RFC 6996)"))]
+#[x_kube(validation = ("!has(self.routerID) || (isIP(self.routerID) && ip(self.routerID).family() == 4 && self.routerID != '0.0.0.0')", "routerID must be an IPv4 address other than 0.0.0.0 (given: {self.routerID})"))]
+#[x_kube(validation = ("!has(self.asNumber) || (self.asNumber != 23456 && self.asNumber != 65535)", "asNumber may not be reserved (given: {self.asNumber == 23456 ? '23456' : '65535'}): 23456 is AS_TRANS (RFC 6793), 65535 is reserved by RFC 7300; private ones are 64512 to 65534 and 4200000000 to 4294967294 (RFC 6996)"))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeConfigSpec {
     /// Nodes that this is for; all when left out.
+    #[schemars(schema_with = "super::selector::schema")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
     /// Their AS number.
@@ -50,8 +51,8 @@ pub struct NodeConfigSpec {
 /// One choice for each family.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(validation = ("has(self.ipv4) || has(self.ipv6)", "addresses must choose for a family: give ipv4, ipv6 or both"))]
-#[x_kube(validation = ("!has(self.ipv4) || ((!has(self.ipv4.cidr) || !isCIDR(self.ipv4.cidr) || cidr(self.ipv4.cidr).ip().family() == 4) && (!has(self.ipv4.canReach) || !isIP(self.ipv4.canReach) || ip(self.ipv4.canReach).family() == 4) && (!has(self.ipv4.address) || !isIP(self.ipv4.address) || ip(self.ipv4.address).family() == 4))", "addresses.ipv4 must be given as IPv4: cidr, canReach and address of that family"))]
-#[x_kube(validation = ("!has(self.ipv6) || ((!has(self.ipv6.cidr) || !isCIDR(self.ipv6.cidr) || cidr(self.ipv6.cidr).ip().family() == 6) && (!has(self.ipv6.canReach) || !isIP(self.ipv6.canReach) || ip(self.ipv6.canReach).family() == 6) && (!has(self.ipv6.address) || !isIP(self.ipv6.address) || ip(self.ipv6.address).family() == 6))", "addresses.ipv6 must be given as IPv6: cidr, canReach and address of that family"))]
+#[x_kube(validation = ("!has(self.ipv4) || ((!has(self.ipv4.cidr) || !isCIDR(self.ipv4.cidr) || cidr(self.ipv4.cidr).ip().family() == 4) && (!has(self.ipv4.canReach) || !isIP(self.ipv4.canReach) || ip(self.ipv4.canReach).family() == 4) && (!has(self.ipv4.address) || !isIP(self.ipv4.address) || ip(self.ipv4.address).family() == 4))", "addresses.ipv4 must be given as IPv4 (given: {has(self.ipv4.cidr) ? self.ipv4.cidr : has(self.ipv4.canReach) ? self.ipv4.canReach : self.ipv4.address}): cidr, canReach and address of that family"))]
+#[x_kube(validation = ("!has(self.ipv6) || ((!has(self.ipv6.cidr) || !isCIDR(self.ipv6.cidr) || cidr(self.ipv6.cidr).ip().family() == 6) && (!has(self.ipv6.canReach) || !isIP(self.ipv6.canReach) || ip(self.ipv6.canReach).family() == 6) && (!has(self.ipv6.address) || !isIP(self.ipv6.address) || ip(self.ipv6.address).family() == 6))", "addresses.ipv6 must be given as IPv6 (given: {has(self.ipv6.cidr) ? self.ipv6.cidr : has(self.ipv6.canReach) ? self.ipv6.canReach : self.ipv6.address}): cidr, canReach and address of that family"))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeAddresses {
     /// For IPv4.
@@ -65,9 +66,9 @@ pub struct NodeAddresses {
 /// How an address is chosen: by exactly one of these. Of several that fit, lasting ones go before temporary and secondary ones, then the lowest is taken; loopback (127.0.0.0/8, ::1) and link-local ones never. While none fits, the node has no address of the family and says why: it never falls back to another rule.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(validation = ("(has(self.interface) ? 1 : 0) + (has(self.cidr) ? 1 : 0) + (has(self.canReach) ? 1 : 0) + (has(self.address) ? 1 : 0) == 1", "give exactly one of interface, cidr, canReach and address"))]
-#[x_kube(validation = ("!has(self.cidr) || (isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked())", "cidr must be a network in CIDR notation without host bits, such as 192.0.2.0/24"))]
-#[x_kube(validation = ("!has(self.canReach) || (isIP(self.canReach) && ip(self.canReach).isGlobalUnicast())", "canReach must be a unicast IP address, such as that of a router"))]
-#[x_kube(validation = ("!has(self.address) || (isIP(self.address) && ip(self.address).isGlobalUnicast())", "address must be a unicast IP address of the node"))]
+#[x_kube(validation = ("!has(self.cidr) || (isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked())", "cidr must be a network in CIDR notation without host bits, such as 192.0.2.0/24 (given: {self.cidr})"))]
+#[x_kube(validation = ("!has(self.canReach) || (isIP(self.canReach) && ip(self.canReach).isGlobalUnicast())", "canReach must be a unicast IP address, such as that of a router (given: {self.canReach})"))]
+#[x_kube(validation = ("!has(self.address) || (isIP(self.address) && ip(self.address).isGlobalUnicast())", "address must be a unicast IP address of the node (given: {self.address})"))]
 #[serde(rename_all = "camelCase")]
 pub struct AddressChoice {
     /// An address of the interface with this name, as in `lo` or `bond0`.
@@ -90,7 +91,7 @@ pub struct AddressChoice {
 
 /// Where a speaker listens. The sessions that it opens itself do not depend on it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = ("!has(self.addresses) || self.addresses.all(a, isIP(a) || (isCIDR(a) && cidr(a) == cidr(a).masked()))", "listen.addresses must hold IP addresses or networks in CIDR notation without host bits, such as 192.0.2.0/24"))]
+#[x_kube(validation = ("!has(self.addresses) || self.addresses.all(a, isIP(a) || (isCIDR(a) && cidr(a) == cidr(a).masked()))", "listen.addresses must hold IP addresses or networks in CIDR notation without host bits, such as 192.0.2.0/24 (given: {self.addresses.filter(a, !isIP(a) && !(isCIDR(a) && cidr(a) == cidr(a).masked()))[0]})"))]
 #[serde(rename_all = "camelCase")]
 pub struct Listen {
     /// Which of the node's addresses take connections: addresses, or networks that they lie in. All when left out.

@@ -29,6 +29,7 @@ fn healthy() -> Facts {
         ("net/ipv6/conf/all/forwarding", "1"),
         ("net/ipv4/conf/all/rp_filter", "2"),
         ("net/ipv4/conf/eth0/rp_filter", "1"),
+        ("net/ipv4/conf/eth0/forwarding", "1"),
         ("net/netfilter/nf_conntrack_count", "79"),
         ("net/netfilter/nf_conntrack_max", "100"),
         ("net/ipv4/neigh/default/gc_thresh3", "1024"),
@@ -60,7 +61,7 @@ fn a_healthy_node_has_an_ok_for_every_check() {
 #[test]
 fn each_fault_is_named_once_and_alone() {
     type Fault = (fn(&mut Facts), &'static str);
-    let faults: [Fault; 13] = [
+    let faults: [Fault; 14] = [
         (
             |f| f.not_serving = Some("no IPPool is active".into()),
             "error agent: agent: no IPPool is active",
@@ -72,6 +73,10 @@ fn each_fault_is_named_once_and_alone() {
         (
             |f| set(f, "net/ipv4/ip_forward", "0"),
             "error forwarding: net/ipv4/ip_forward",
+        ),
+        (
+            |f| set(f, "net/ipv4/conf/mgy0123/forwarding", "0"),
+            "error forwarding: link mgy0123",
         ),
         (
             |f| set(f, "net/ipv6/conf/all/forwarding", "0"),

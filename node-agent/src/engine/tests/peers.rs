@@ -198,6 +198,23 @@ fn of_two_objects_for_one_address_the_first_by_name_is_in_force() {
     );
 }
 
+#[test]
+fn of_two_objects_for_one_node_the_first_by_name_is_in_force() {
+    let nodes = |hold: u16| peer("y", json!({"peerSelector": {}, "holdSeconds": hold}));
+    let first = peer("x", json!({"peerSelector": {}, "holdSeconds": 30}));
+    let state = without_mesh().with(first);
+    let alike = plan_of(&state.clone().with(nodes(30)));
+    assert_eq!(alike.faults, [""; 0]);
+    let plan = plan_of(&state.with(nodes(60)));
+    assert_eq!(plan.speaker.peers[0].hold_time, 30);
+    assert_eq!(
+        plan.faults,
+        [
+            "BGPPeer/y: spec.holdSeconds is not in force for BGPNode/b, which BGPPeer/x finds as well and comes first by name; make them alike or narrow a selector"
+        ]
+    );
+}
+
 /// A node whose own addresses are on loopback.
 fn loopback() -> State {
     let spec = json!({"addresses": {"ipv4": {"interface": "lo"}, "ipv6": {"interface": "lo"}}});

@@ -1,4 +1,4 @@
-//! Objects that the API server refuses: each refusal names field and remedy, and for enums and numbers the value.
+//! Objects that the API server refuses: each refusal names field, value and remedy.
 
 use super::all_in;
 use crate::{cluster::Cluster, report::Report};
@@ -20,17 +20,21 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "IPPool",
         "{cidr: 127.9.0.0/24}",
-        &["cidr must be of unicast addresses"],
+        &["cidr must be of unicast addresses", "given: 127.9.0.0/24"],
     ),
     (
         "IPPool",
         "{cidr: 'ff02::/64'}",
-        &["cidr must be of unicast addresses"],
+        &["cidr must be of unicast addresses", "given: ff02::/64"],
     ),
     (
         "NodeConfig",
         "{asNumber: 23456}",
-        &["asNumber may not be reserved", "64512 to 65534"],
+        &[
+            "asNumber may not be reserved",
+            "given: 23456",
+            "64512 to 65534",
+        ],
     ),
     (
         "NodeConfig",
@@ -44,7 +48,10 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "NodeConfig",
         "{routerID: 0.0.0.0}",
-        &["routerID must be an IPv4 address other than 0.0.0.0"],
+        &[
+            "routerID must be an IPv4 address other than 0.0.0.0",
+            "given: 0.0.0.0",
+        ],
     ),
     (
         "NodeConfig",
@@ -75,17 +82,26 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &[
             "spec.addresses.ipv4",
             "without host bits, such as 192.0.2.0/24",
+            "given: 192.0.2.1/24",
         ],
     ),
     (
         "NodeConfig",
         "{addresses: {ipv6: {cidr: 192.0.2.0/24}}}",
-        &["spec.addresses", "addresses.ipv6 must be given as IPv6"],
+        &[
+            "spec.addresses",
+            "addresses.ipv6 must be given as IPv6",
+            "given: 192.0.2.0/24",
+        ],
     ),
     (
         "NodeConfig",
         "{addresses: {ipv4: {address: 'fd00::1'}}}",
-        &["spec.addresses", "addresses.ipv4 must be given as IPv4"],
+        &[
+            "spec.addresses",
+            "addresses.ipv4 must be given as IPv4",
+            "given: fd00::1",
+        ],
     ),
     (
         "NodeConfig",
@@ -93,6 +109,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &[
             "spec.addresses.ipv4",
             "canReach must be a unicast IP address",
+            "given: tor",
         ],
     ),
     (
@@ -101,6 +118,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &[
             "spec.addresses.ipv4",
             "address must be a unicast IP address of the node",
+            "given: 224.0.0.1",
         ],
     ),
     (
@@ -110,8 +128,8 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ),
     (
         "NodeConfig",
-        "{listen: {addresses: [192.0.2.1/24]}}",
-        &["spec.listen", "without host bits"],
+        "{listen: {addresses: [192.0.2.0/24, 192.0.2.1/24]}}",
+        &["spec.listen", "without host bits", "given: 192.0.2.1/24"],
     ),
     (
         "NodeConfig",
@@ -159,19 +177,76 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &["either address (a router) or peerSelector (nodes)"],
     ),
     (
-        "IPPool",
-        "{cidr: 10.99.0.1/16}",
-        &["without host bits, such as 10.244.0.0/16"],
+        "BGPPeer",
+        "{address: 127.0.0.1, remoteAS: 1}",
+        &[
+            "address must be the IP address of a router",
+            "given: 127.0.0.1",
+        ],
+    ),
+    (
+        "BGPConfiguration",
+        "{asNumber: 64512}",
+        &["its name is `default`"],
+    ),
+    (
+        "BGPPeer",
+        "{peerSelector: {matchLabels: {rack 1: a}}}",
+        &["spec.peerSelector.matchLabels", "must hold label keys"],
+    ),
+    (
+        "BGPPeer",
+        "{peerSelector: {matchLabels: {rack: one and two}}}",
+        &["spec.peerSelector.matchLabels.rack", "one and two"],
+    ),
+    (
+        "NodeConfig",
+        "{mtu: 1400, nodeSelector: {matchExpressions: [{key: rack, operator: Exists, values: [a]}]}}",
+        &[
+            "spec.nodeSelector.matchExpressions[0]",
+            "values must be given with",
+            "operator Exists",
+        ],
     ),
     (
         "IPPool",
-        "{cidr: 10.99.0.0/16, blockSize: 19}",
-        &["blockSize must be 20 to 32 for IPv4"],
+        "{cidr: 10.99.0.0/16, namespaceSelector: {matchExpressions: [{key: team, operator: In}]}}",
+        &["spec.namespaceSelector.matchExpressions[0]", "operator In"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 10.99.0.0/16, nodeSelector: {matchExpressions: [{key: team, operator: Has}]}}",
+        &[
+            "spec.nodeSelector.matchExpressions[0].operator",
+            "Has",
+            "DoesNotExist",
+        ],
+    ),
+    (
+        "IPPool",
+        "{cidr: 10.99.0.1/16}",
+        &[
+            "without host bits, such as 10.244.0.0/16",
+            "given: 10.99.0.1/16",
+        ],
+    ),
+    (
+        "IPPool",
+        "{cidr: 10.99.0.0/16, blockSize: 120}",
+        &[
+            "blockSize must be 20 to 32 for IPv4",
+            "given: cidr 10.99.0.0/16",
+        ],
+    ),
+    (
+        "IPPool",
+        "{cidr: 10.99.0.0/16, blockSize: 40}",
+        &["spec.blockSize", "40", "less than or equal to 32"],
     ),
     (
         "IPPool",
         "{cidr: 10.99.0.0/28}",
-        &["cidr must hold at least one block"],
+        &["cidr must hold at least one block", "given: 10.99.0.0/28"],
     ),
     (
         "IPPool",
@@ -205,7 +280,7 @@ pub(super) fn prove(cluster: &Cluster, report: &mut Report) {
         for (patch, part) in [
             (
                 "{\"spec\":{\"cidr\":\"10.244.0.0/17\"}}",
-                "cidr may only grow",
+                "cidr may only grow (given: 10.244.0.0/17 for 10.244.0.0/16)",
             ),
             ("{\"spec\":{\"blockSize\":27}}", "blockSize is immutable"),
         ] {
