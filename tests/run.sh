@@ -63,7 +63,8 @@ unit_tests() {
 scenarios() {
     step "scenarios on real clusters"
     local rc=0 longest=2700
-    bounded $longest "$RELEASE/scenario" run "$@" 2>&1 | tee target/scenarios.log || true
+    # In the foreground, so that Ctrl-C reaches it.
+    bounded --foreground $longest "$RELEASE/scenario" run "$@" 2>&1 | tee target/scenarios.log || true
     rc=${PIPESTATUS[0]}
     grep -E '^[0-9]+ passed, [0-9]+ failed$' target/scenarios.log | tail -n 1 > target/scenario-results.log || true
     count target/scenario-results.log

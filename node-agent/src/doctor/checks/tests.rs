@@ -58,77 +58,80 @@ fn a_healthy_node_has_an_ok_for_every_check() {
     assert_eq!(findings.len(), CHECKS.len());
 }
 
+type Fault = (fn(&mut Facts), &'static str);
+
+/// What is done to a healthy node, and how the finding begins.
+const FAULTS: [Fault; 14] = [
+    (
+        |f| f.not_serving = Some("no IPPool is active".into()),
+        "error agent: agent: no IPPool is active",
+    ),
+    (
+        |f| f.missing_files.push("/opt/cni/bin/margay".into()),
+        "error cni-files: /opt/cni/bin/margay",
+    ),
+    (
+        |f| set(f, "net/ipv4/ip_forward", "0"),
+        "error forwarding: net/ipv4/ip_forward",
+    ),
+    (
+        |f| set(f, "net/ipv4/conf/mgy0123/forwarding", "0"),
+        "error forwarding: link mgy0123",
+    ),
+    (
+        |f| set(f, "net/ipv6/conf/all/forwarding", "0"),
+        "error forwarding: net/ipv6/conf/all/forwarding",
+    ),
+    (
+        |f| {
+            f.foreign.push(ForeignDrop {
+                family: "ip",
+                table: "filter".into(),
+                chain: "FORWARD".into(),
+            })
+        },
+        "error foreign-drop: chain ip filter FORWARD",
+    ),
+    (
+        |f| set(f, "net/ipv4/conf/all/rp_filter", "0"),
+        "warning reverse-path: link eth0",
+    ),
+    (
+        |f| f.listener = Some("port 179 is in use by bird (pid 7)".into()),
+        "error bgp-port: BGP port: port 179 is in use by bird",
+    ),
+    (
+        |f| {
+            f.sessions
+                .push(session("peer's AS 65101 differs from configured 65999"))
+        },
+        "error session: rack1-tor 192.0.2.9: the session is Idle: peer's AS",
+    ),
+    (
+        |f| f.kernel.links[0].mtu = 1400,
+        "warning pod-mtu: pod demo/a1: its MTU is 1500, that of uplink eth0 is 1400",
+    ),
+    (
+        |f| set(f, "net/netfilter/nf_conntrack_count", "80"),
+        "warning conntrack: conntrack: 80 of 100",
+    ),
+    (
+        |f| f.kernel.neighbours.0 = 1000,
+        "warning neighbours: net/ipv4/neigh/default/gc_thresh3: 1000",
+    ),
+    (
+        |f| f.kernel.multipath = true,
+        "warning multipath: net/ipv4/fib_multipath_hash_policy",
+    ),
+    (
+        |f| f.release = "6.1.0-44-amd64".into(),
+        "warning kernel: kernel: Linux 6.1.0-44-amd64",
+    ),
+];
+
 #[test]
 fn each_fault_is_named_once_and_alone() {
-    type Fault = (fn(&mut Facts), &'static str);
-    let faults: [Fault; 14] = [
-        (
-            |f| f.not_serving = Some("no IPPool is active".into()),
-            "error agent: agent: no IPPool is active",
-        ),
-        (
-            |f| f.missing_files.push("/opt/cni/bin/margay".into()),
-            "error cni-files: /opt/cni/bin/margay",
-        ),
-        (
-            |f| set(f, "net/ipv4/ip_forward", "0"),
-            "error forwarding: net/ipv4/ip_forward",
-        ),
-        (
-            |f| set(f, "net/ipv4/conf/mgy0123/forwarding", "0"),
-            "error forwarding: link mgy0123",
-        ),
-        (
-            |f| set(f, "net/ipv6/conf/all/forwarding", "0"),
-            "error forwarding: net/ipv6/conf/all/forwarding",
-        ),
-        (
-            |f| {
-                f.foreign.push(ForeignDrop {
-                    family: "ip",
-                    table: "filter".into(),
-                    chain: "FORWARD".into(),
-                })
-            },
-            "error foreign-drop: chain ip filter FORWARD",
-        ),
-        (
-            |f| set(f, "net/ipv4/conf/all/rp_filter", "0"),
-            "warning reverse-path: link eth0",
-        ),
-        (
-            |f| f.listener = Some("port 179 is in use by bird (pid 7)".into()),
-            "error bgp-port: BGP port: port 179 is in use by bird",
-        ),
-        (
-            |f| {
-                f.sessions
-                    .push(session("peer's AS 65101 differs from configured 65999"))
-            },
-            "error session: rack1-tor 192.0.2.9: the session is Idle: peer's AS",
-        ),
-        (
-            |f| f.kernel.links[0].mtu = 1400,
-            "warning pod-mtu: pod demo/a1: its MTU is 1500, that of uplink eth0 is 1400",
-        ),
-        (
-            |f| set(f, "net/netfilter/nf_conntrack_count", "80"),
-            "warning conntrack: conntrack: 80 of 100",
-        ),
-        (
-            |f| f.kernel.neighbours.0 = 1000,
-            "warning neighbours: net/ipv4/neigh/default/gc_thresh3: 1000",
-        ),
-        (
-            |f| f.kernel.multipath = true,
-            "warning multipath: net/ipv4/fib_multipath_hash_policy",
-        ),
-        (
-            |f| f.release = "6.1.0-44-amd64".into(),
-            "warning kernel: kernel: Linux 6.1.0-44-amd64",
-        ),
-    ];
-    for (break_it, expected) in faults {
+    for (break_it, expected) in FAULTS {
         let mut facts = healthy();
         break_it(&mut facts);
         let found = wrong(&facts);
