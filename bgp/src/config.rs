@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use crate::family::{Asn, Families, Family, PerFamily};
-use crate::policy::Policy;
+use crate::policy::{Policy, RouteSource};
 use crate::wire::{Community, LargeCommunity, Origin};
 
 /// What cannot change while a speaker lives.
@@ -232,6 +232,8 @@ impl fmt::Debug for Password {
 pub struct Origination {
     /// The prefix.
     pub prefix: IpNetwork,
+    /// What it is, for export policy.
+    pub source: RouteSource,
     /// ORIGIN.
     pub origin: Origin,
     /// MULTI_EXIT_DISC.
@@ -247,10 +249,11 @@ pub struct Origination {
 }
 
 impl Origination {
-    /// A plain route of origin IGP whose next hop is this node.
+    /// A plain static route of origin IGP whose next hop is this node.
     pub fn new(prefix: IpNetwork) -> Self {
         Self {
             prefix,
+            source: RouteSource::Static,
             origin: Origin::Igp,
             med: None,
             local_pref: None,

@@ -30,7 +30,11 @@ pub use config::{
     Config, LocalAddresses, Origination, Password, PeerConfig, RemoteAs, SpeakerConfig,
 };
 pub use family::{Asn, Families, Family, PerFamily};
-pub use policy::{Change, Condition, Policy, PrefixRange, Rule, Verdict};
+pub use policy::{
+    AnyCommunity, BadPathPattern, Change, CommunityChange, CommunityPattern, Condition,
+    NextHopChange, NotACommunity, Otherwise, PathPattern, PeerCondition, Policy, PrefixRange,
+    RouteSource, Rule, RuleName, Verdict,
+};
 pub use session::{ConnectionId, State};
 pub use speaker::{
     Dial, Event, Input, LearnedChange, LearnedPath, LearnedRoute, Output, Refusal, ShutdownKind,

@@ -1,32 +1,75 @@
-//! Import and export policy as data: ordered rules, the first whose conditions all hold decides.
+//! Import and export policy as data: ordered rules, each with conditions, changes and a verdict.
 //!
+//! ```text
+//!  route ─► rule 1 ─ conditions hold? ─► changes ─► accept | reject: done
+//!              │ no                          └─────► continue ─┐
+//!              ▼                                               ▼
+//!           rule 2 … ─► nothing decided: `otherwise`        rule 2 sees the changed route
+//! ```
 //! There is no implicit policy (RFC 8212): a peer without one neither learns nor is told anything.
+//!
+//! Conditions about the peer hold or not for a whole session, so they are resolved once ([`Policy::facing`]), and
+//! peers for which the same rules remain share an update group.
+
+mod change;
+mod communities;
+mod condition;
+mod path_pattern;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
-use crate::wire::{Attributes, Community};
+pub(crate) use change::Hand;
+pub use change::{Change, CommunityChange, NextHopChange};
+pub use communities::{AnyCommunity, CommunityPattern, NotACommunity};
+pub use condition::{Condition, PeerCondition, PrefixRange, RouteSource};
+pub use path_pattern::{BadPathPattern, PathPattern};
 
-/// Ordered rules and what happens to routes that none of them names. The default rejects everything.
+use crate::family::Asn;
+use crate::wire::Attributes;
+
+/// Ordered rules and what happens to routes that none of them decides. The default rejects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Rules in the order in which they are tried.
-    pub rules: Vec<Rule>,
-    /// The verdict when no rule applies.
-    pub otherwise: Verdict,
+    pub rules: Arc<[Arc<Rule>]>,
+    /// What holds when no rule decides.
+    pub otherwise: Otherwise,
 }
 
 /// Conditions, changes and a verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rule {
-    /// All must hold; an empty list always holds.
+    /// For people.
+    pub name: RuleName,
+    /// Must all hold for the session; an empty list always holds.
+    pub peers: Vec<PeerCondition>,
+    /// Must all hold for the route; an empty list always holds.
     pub conditions: Vec<Condition>,
-    /// Applied in order when the rule accepts.
+    /// Applied in order unless the rule rejects.
     pub changes: Vec<Change>,
     /// What the rule decides.
     pub verdict: Verdict,
 }
 
-/// What becomes of a route.
+/// Where a rule stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RuleName {
+    /// The filter.
+    pub filter: Arc<str>,
+    /// Its place there, from 1.
+    pub number: usize,
+    /// What its author calls it; may be empty.
+    pub name: Arc<str>,
+}
+
+/// What becomes of a route to which a rule applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Use it.
@@ -34,50 +77,65 @@ pub enum Verdict {
     /// Do not use it.
     #[default]
     Reject,
+    /// Make the changes, and ask the rules that follow.
+    Continue,
 }
 
-/// A property of a route.
+/// What becomes of a route that no rule decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Otherwise {
+    /// It is used.
+    Accept,
+    /// It is used if this speaker originates it.
+    AcceptOwn,
+    /// It is not used.
+    #[default]
+    Reject,
+}
+
+/// What holds for a whole session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facing {
+    pub(crate) peer: IpAddr,
+    pub(crate) remote_as: Asn,
+    pub(crate) external: bool,
+}
+
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) prefix: &'a IpNetwork,
+    pub(crate) attributes: &'a Attributes,
+    pub(crate) source: RouteSource,
+}
+
+/// The rules that remain for one session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Condition {
-    /// The prefix is in one of these ranges.
-    Prefix(Vec<PrefixRange>),
-    /// This speaker originates the route.
-    Originated,
-    /// The route was learned from a peer.
-    Learned,
-    /// The route carries the community.
-    Community(Community),
+pub(crate) struct Resolved {
+    rules: Arc<[Arc<Rule>]>,
+    otherwise: Otherwise,
 }
 
-/// A prefix and the lengths of its more specifics that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PrefixRange {
-    /// The covering prefix.
-    pub prefix: IpNetwork,
-    /// Shortest length that matches.
-    pub at_least: u8,
-    /// Longest length that matches.
-    pub at_most: u8,
-}
-
-/// A change to a route's attributes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Change {
-    /// Replaces LOCAL_PREF.
-    LocalPref(u32),
-    /// Replaces MULTI_EXIT_DISC.
-    Med(u32),
-    /// Adds a community where it is missing.
-    AddCommunity(Community),
+/// What the rules came to.
+#[derive(Debug)]
+pub(crate) struct Decision<'a> {
+    pub(crate) accepted: bool,
+    /// Everything to change, in order; nothing when the route is rejected.
+    pub(crate) changes: Vec<&'a Change>,
 }
 
 impl Policy {
+    /// Rules, and what holds when none decides.
+    pub fn new(rules: impl IntoIterator<Item = Rule>, otherwise: Otherwise) -> Self {
+        Self {
+            rules: rules.into_iter().map(Arc::new).collect(),
+            otherwise,
+        }
+    }
+
     /// Everything passes.
     pub fn accept_all() -> Self {
-        Self {
-            rules: Vec::new(),
-            otherwise: Verdict::Accept,
-        }
+        Self::new([], Otherwise::Accept)
     }
 
     /// Nothing passes.
@@ -87,166 +145,120 @@ impl Policy {
 
     /// Only routes that this speaker originates pass.
     pub fn own_only() -> Self {
-        Self::accept_where(vec![Condition::Originated])
+        Self::new([], Otherwise::AcceptOwn)
     }
 
     /// Only prefixes in `ranges` pass.
     pub fn prefixes(ranges: Vec<PrefixRange>) -> Self {
-        Self::accept_where(vec![Condition::Prefix(ranges)])
-    }
-
-    fn accept_where(conditions: Vec<Condition>) -> Self {
         let rule = Rule {
-            conditions,
-            changes: Vec::new(),
+            conditions: vec![Condition::Prefix(ranges)],
             verdict: Verdict::Accept,
+            ..Rule::default()
         };
-        Self {
-            rules: vec![rule],
-            otherwise: Verdict::Reject,
-        }
+        Self::new([rule], Otherwise::Reject)
     }
 
-    /// The changes to make when the route passes, `None` when it does not.
-    pub(crate) fn decide(
-        &self,
-        prefix: &IpNetwork,
-        attributes: &Attributes,
-        originated: bool,
-    ) -> Option<&[Change]> {
-        for rule in &self.rules {
-            if rule
-                .conditions
+    /// What of it is in force for a session.
+    pub(crate) fn facing(&self, session: &Facing) -> Resolved {
+        let applies = |rule: &Arc<Rule>| rule.peer_miss(session).is_none();
+        let rules = if self.rules.iter().all(applies) {
+            Arc::clone(&self.rules)
+        } else {
+            self.rules
                 .iter()
-                .all(|condition| condition.holds(prefix, attributes, originated))
-            {
-                return (rule.verdict == Verdict::Accept).then_some(&rule.changes[..]);
+                .filter(|rule| applies(rule))
+                .cloned()
+                .collect()
+        };
+        Resolved {
+            rules,
+            otherwise: self.otherwise,
+        }
+    }
+}
+
+impl Resolved {
+    /// Tries the rules in order; `hand` says what the changes that depend on the session come to.
+    pub(crate) fn decide(&self, subject: Subject<'_>, hand: &Hand) -> Decision<'_> {
+        let mut changes = Vec::new();
+        let mut seen = Cow::Borrowed(subject.attributes);
+        for rule in &*self.rules {
+            let subject = Subject {
+                attributes: &seen,
+                ..subject
+            };
+            if rule.miss(&subject).is_some() {
+                continue;
+            }
+            if rule.verdict == Verdict::Reject {
+                return Decision::rejected();
+            }
+            changes.extend(&rule.changes);
+            if rule.verdict == Verdict::Accept {
+                return Decision {
+                    accepted: true,
+                    changes,
+                };
+            }
+            if !rule.changes.is_empty() {
+                let ipv4 = subject.prefix.is_ipv4();
+                let attributes = seen.to_mut();
+                rule.changes
+                    .iter()
+                    .for_each(|change| change.apply(attributes, ipv4, hand));
             }
         }
-        (self.otherwise == Verdict::Accept).then_some(&[])
-    }
-}
-
-impl Condition {
-    fn holds(&self, prefix: &IpNetwork, attributes: &Attributes, originated: bool) -> bool {
-        match self {
-            Self::Prefix(ranges) => ranges.iter().any(|range| range.contains(prefix)),
-            Self::Originated => originated,
-            Self::Learned => !originated,
-            Self::Community(community) => attributes.communities.contains(community),
+        if self.otherwise.accepts(subject.source) {
+            return Decision {
+                accepted: true,
+                changes,
+            };
         }
+        Decision::rejected()
     }
 }
 
-impl PrefixRange {
-    /// The prefix itself and everything inside it.
-    pub fn or_longer(prefix: IpNetwork) -> Self {
-        let at_most = if prefix.is_ipv4() { 32 } else { 128 };
+impl Decision<'_> {
+    fn rejected() -> Self {
         Self {
-            prefix,
-            at_least: prefix.prefix(),
-            at_most,
+            accepted: false,
+            changes: Vec::new(),
         }
-    }
-
-    /// The prefix itself only.
-    pub fn exact(prefix: IpNetwork) -> Self {
-        Self {
-            prefix,
-            at_least: prefix.prefix(),
-            at_most: prefix.prefix(),
-        }
-    }
-
-    /// Whether `other` is inside, with a length that counts.
-    pub fn contains(&self, other: &IpNetwork) -> bool {
-        self.prefix.prefix() <= other.prefix()
-            && (self.at_least..=self.at_most).contains(&other.prefix())
-            && self.prefix.contains(other.network())
     }
 }
 
-impl Change {
-    pub(crate) fn apply(&self, attributes: &mut Attributes) {
+impl Otherwise {
+    pub(crate) fn accepts(self, source: RouteSource) -> bool {
         match self {
-            Self::LocalPref(value) => attributes.local_pref = Some(*value),
-            Self::Med(value) => attributes.med = Some(*value),
-            Self::AddCommunity(community) => {
-                if !attributes.communities.contains(community) {
-                    attributes.communities.push(*community);
-                }
-            }
+            Self::Accept => true,
+            Self::AcceptOwn => source != RouteSource::Learned,
+            Self::Reject => false,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn net(text: &str) -> IpNetwork {
-        text.parse().unwrap()
+impl Rule {
+    /// The first condition about the peer that does not hold.
+    pub(crate) fn peer_miss(&self, session: &Facing) -> Option<&PeerCondition> {
+        self.peers
+            .iter()
+            .find(|condition| !condition.holds(session))
     }
 
-    #[test]
-    fn a_policy_that_nobody_wrote_rejects() {
-        assert_eq!(
-            Policy::default().decide(&net("10.0.0.0/8"), &Attributes::default(), true),
-            None
-        );
+    /// The first condition about the route that does not hold.
+    pub(crate) fn miss(&self, subject: &Subject<'_>) -> Option<&Condition> {
+        self.conditions
+            .iter()
+            .find(|condition| !condition.holds(subject))
     }
+}
 
-    #[test]
-    fn ranges_bound_the_length_from_both_sides() {
-        let range = PrefixRange {
-            prefix: net("10.0.0.0/16"),
-            at_least: 24,
-            at_most: 26,
-        };
-        assert!(range.contains(&net("10.0.1.64/26")));
-        assert!(!range.contains(&net("10.0.0.0/16")));
-        assert!(!range.contains(&net("10.0.1.64/27")));
-        assert!(!range.contains(&net("10.1.0.0/24")));
-        assert!(!PrefixRange::or_longer(net("10.0.0.0/8")).contains(&net("fd00::/64")));
-    }
-
-    #[test]
-    fn own_only_passes_nothing_that_was_learned() {
-        let policy = Policy::own_only();
-        assert!(
-            policy
-                .decide(&net("10.0.0.0/8"), &Attributes::default(), true)
-                .is_some()
-        );
-        assert!(
-            policy
-                .decide(&net("10.0.0.0/8"), &Attributes::default(), false)
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn the_first_rule_that_holds_decides() {
-        let first = Rule {
-            conditions: vec![Condition::Prefix(vec![PrefixRange::exact(net(
-                "10.0.0.0/8",
-            ))])],
-            changes: vec![],
-            verdict: Verdict::Reject,
-        };
-        let policy = Policy {
-            rules: vec![first],
-            otherwise: Verdict::Accept,
-        };
-        assert!(
-            policy
-                .decide(&net("10.0.0.0/8"), &Attributes::default(), false)
-                .is_none()
-        );
-        assert!(
-            policy
-                .decide(&net("10.0.0.0/9"), &Attributes::default(), false)
-                .is_some()
-        );
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}", self.number)?;
+        if !self.name.is_empty() {
+            write!(f, " ({})", self.name)?;
+        }
+        write!(f, " of filter {}", self.filter)
     }
 }

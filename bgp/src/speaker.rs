@@ -20,13 +20,14 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnetwork::IpNetwork;
 
 use crate::config::SpeakerConfig;
+use crate::policy::RouteSource;
 use crate::rib::PeerId;
 use crate::rib::decision::Multipath;
 use crate::rib::group::Group;
@@ -51,7 +52,7 @@ pub struct Speaker {
     groups: BTreeMap<u32, Group>,
     next_group: u32,
     member_of: HashMap<PeerId, u32>,
-    originated: HashSet<IpNetwork>,
+    originated: HashMap<IpNetwork, RouteSource>,
     learned: BTreeSet<IpNetwork>,
     learned_told: bool,
     deferral: Option<Deferral>,
@@ -84,7 +85,7 @@ impl Speaker {
             groups: BTreeMap::new(),
             next_group: 0,
             member_of: HashMap::new(),
-            originated: HashSet::new(),
+            originated: HashMap::new(),
             learned: BTreeSet::new(),
             learned_told: false,
             deferral,

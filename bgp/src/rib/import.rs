@@ -9,12 +9,15 @@ use super::decision::Reason;
 use super::interner::Interner;
 use crate::config::{LocalAddresses, PeerConfig};
 use crate::family::{Asn, Family};
+use crate::policy::{Hand, Resolved, RouteSource, Subject};
 use crate::wire::{Attributes, NextHop};
 
 /// What an import is judged against.
 #[derive(Debug)]
 pub(crate) struct Importer<'a> {
     pub(crate) config: &'a PeerConfig,
+    /// The import policy as it is in force for this session.
+    pub(crate) policy: Resolved,
     pub(crate) local_as: Asn,
     pub(crate) speaker_as: Asn,
     pub(crate) router_id: std::net::Ipv4Addr,
@@ -32,19 +35,28 @@ impl Importer<'_> {
         interner: &mut Interner,
     ) -> Result<Arc<Attributes>, Reason> {
         self.check(received)?;
-        let changes = self
-            .config
-            .import
-            .decide(prefix, received, false)
-            .ok_or(Reason::RejectedByPolicy)?;
-        if changes.is_empty() {
+        let hand = self.hand();
+        let decision = self.policy.decide(subject(prefix, received), &hand);
+        if !decision.accepted {
+            return Err(Reason::RejectedByPolicy);
+        }
+        if decision.changes.is_empty() {
             return Ok(Arc::clone(received));
         }
         let mut attributes = Attributes::clone(received);
-        changes
-            .iter()
-            .for_each(|change| change.apply(&mut attributes));
+        for change in decision.changes {
+            change.apply(&mut attributes, prefix.is_ipv4(), &hand);
+        }
+        // A rule may have named this node.
+        self.check_next_hop(&attributes)?;
         Ok(interner.intern(attributes))
+    }
+
+    pub(crate) fn hand(&self) -> Hand {
+        Hand {
+            prepend: self.remote_as,
+            ..Hand::default()
+        }
     }
 
     fn check(&self, attributes: &Attributes) -> Result<(), Reason> {
@@ -64,6 +76,10 @@ impl Importer<'_> {
         if attributes.originator_id == Some(self.router_id) {
             return Err(Reason::ReflectionLoop);
         }
+        self.check_next_hop(attributes)
+    }
+
+    fn check_next_hop(&self, attributes: &Attributes) -> Result<(), Reason> {
         match attributes.next_hop {
             Some(next_hop) if !self.is_own(next_hop) => Ok(()),
             _ => Err(Reason::OwnNextHop),
@@ -76,5 +92,14 @@ impl Importer<'_> {
             IpAddr::V6(_) => Family::Ipv6Unicast,
         };
         self.local_addresses.of(family) == Some(address)
+    }
+}
+
+/// A learned route as policy sees it.
+pub(crate) fn subject<'a>(prefix: &'a IpNetwork, attributes: &'a Attributes) -> Subject<'a> {
+    Subject {
+        prefix,
+        attributes,
+        source: RouteSource::Learned,
     }
 }

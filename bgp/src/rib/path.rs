@@ -28,6 +28,11 @@ impl Path {
         self.source == source && self.path_id == path_id
     }
 
+    /// The attributes that count: after import policy, or as they came where there are none after it.
+    pub(crate) fn effective(&self) -> &Arc<Attributes> {
+        self.imported.as_ref().unwrap_or(&self.received)
+    }
+
     /// Whether packets go this way.
     pub(crate) fn forwards(&self) -> bool {
         matches!(self.reason, Reason::Best | Reason::Multipath)
@@ -55,7 +60,7 @@ pub(super) fn candidate(
         Source::Local => None,
         Source::Peer(peer) => neighbours.get(&peer),
     };
-    let attributes = path.imported.as_ref().unwrap_or(&path.received);
+    let attributes = path.effective();
     let metric = attributes
         .next_hop
         .and_then(|next_hop| next_hops.metric(next_hop.address));

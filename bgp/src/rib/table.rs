@@ -110,18 +110,20 @@ impl Table {
             if Arc::ptr_eq(&path.received, &received) && same(&path.imported, &imported) {
                 return;
             }
-            replace_next_hop(&mut self.next_hops, Some(&path.received), Some(&received));
+            let old = Arc::clone(path.effective());
             (path.received, path.imported) = (received, imported);
+            replace_next_hop(&mut self.next_hops, Some(&old), Some(path.effective()));
         } else {
-            replace_next_hop(&mut self.next_hops, None, Some(&received));
-            route.paths.push(Path {
+            let path = Path {
                 source,
                 path_id: nlri.path_id,
                 received,
                 imported,
                 stale: false,
                 reason: Reason::Pending,
-            });
+            };
+            replace_next_hop(&mut self.next_hops, None, Some(path.effective()));
+            route.paths.push(path);
             count(&mut self.neighbours, source, &nlri.prefix, 1);
         }
         mark(&mut self.dirty, route, nlri.prefix);
@@ -140,7 +142,7 @@ impl Table {
             return;
         };
         let path = route.paths.remove(position);
-        replace_next_hop(&mut self.next_hops, Some(&path.received), None);
+        replace_next_hop(&mut self.next_hops, Some(path.effective()), None);
         count(&mut self.neighbours, source, &nlri.prefix, -1);
         mark(&mut self.dirty, route, nlri.prefix);
     }
@@ -156,7 +158,7 @@ impl Table {
             route.paths.retain(|path| {
                 let goes = path.source == source && doomed(prefix, path);
                 if goes {
-                    replace_next_hop(&mut self.next_hops, Some(&path.received), None);
+                    replace_next_hop(&mut self.next_hops, Some(path.effective()), None);
                     count(&mut self.neighbours, source, prefix, -1);
                 }
                 !goes
@@ -200,7 +202,9 @@ impl Table {
             {
                 let imported = import(prefix, &path.received, &mut self.interner);
                 changed |= !same(&path.imported, &imported);
+                let old = Arc::clone(path.effective());
                 path.imported = imported;
+                replace_next_hop(&mut self.next_hops, Some(&old), Some(path.effective()));
             }
             if changed {
                 mark(&mut self.dirty, route, *prefix);
@@ -208,10 +212,17 @@ impl Table {
         }
     }
 
+    /// Something that only exporters see has changed about a prefix.
+    pub(crate) fn touch(&mut self, prefix: &IpNetwork) {
+        if let Some(route) = self.routes.get_mut(prefix) {
+            mark(&mut self.dirty, route, *prefix);
+        }
+    }
+
     /// The way to these next hops is another one: their prefixes are decided again.
     pub(crate) fn next_hops_moved(&mut self, moved: &HashSet<IpAddr>) {
         let uses = |path: &Path| {
-            path.received
+            path.effective()
                 .next_hop
                 .is_some_and(|next_hop| moved.contains(&next_hop.address))
         };

@@ -1,6 +1,7 @@
 //! Whole sets of peers and own routes, turned into the least that has to happen.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -47,12 +48,16 @@ impl Speaker {
     /// Declares all routes of our own.
     pub fn originate(&mut self, routes: Vec<Origination>, now: Instant) {
         self.now = now;
-        let mut wanted = HashSet::new();
+        let mut wanted = HashMap::new();
         for route in routes {
             let Ok(prefix) = IpNetwork::new(route.prefix.network(), route.prefix.prefix()) else {
                 continue;
             };
-            if wanted.insert(prefix) {
+            if let Entry::Vacant(vacant) = wanted.entry(prefix) {
+                vacant.insert(route.source);
+                if self.originated.get(&prefix) != Some(&route.source) {
+                    self.table.touch(&prefix);
+                }
                 let attributes = self.table.interner.intern(attributes(route));
                 self.table.announce(
                     Source::Local,
@@ -62,9 +67,10 @@ impl Speaker {
                 );
             }
         }
-        let gone: Vec<_> = self.originated.difference(&wanted).copied().collect();
-        for prefix in gone {
-            self.table.withdraw(Source::Local, Nlri::from(prefix));
+        for prefix in self.originated.keys() {
+            if !wanted.contains_key(prefix) {
+                self.table.withdraw(Source::Local, Nlri::from(*prefix));
+            }
         }
         self.originated = wanted;
         if let Some(deferral) = &mut self.deferral {

@@ -1,10 +1,13 @@
 //! Sessions to routes and routes to sessions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, Speaker};
-use crate::family::{Families, Family};
+use crate::config::PeerConfig;
+use crate::family::{Asn, Families, Family};
+use crate::policy::{Facing, RouteSource};
 use crate::rib::export::ExportKey;
 use crate::rib::group::Group;
 use crate::rib::import::Importer;
@@ -186,7 +189,7 @@ impl Speaker {
         let mut prefixes: Vec<_> = self.table.routes().map(|(prefix, _)| *prefix).collect();
         prefixes.sort_unstable();
         for prefix in prefixes {
-            export(&mut self.table, &mut group, prefix);
+            export(&mut self.table, &mut group, prefix, &self.originated);
         }
         self.next_group += 1;
         self.groups.insert(self.next_group, group);
@@ -230,7 +233,11 @@ impl Speaker {
             families: negotiated.context.families,
             next_hops: peer.local_addresses(),
             next_hop_self: peer.config.next_hop_self,
-            policy: peer.config.export.clone(),
+            policy: peer.config.export.facing(&facing(
+                &peer.config,
+                negotiated.remote.asn,
+                negotiated.context.external,
+            )),
         })
     }
 
@@ -255,13 +262,13 @@ impl Speaker {
         let (deferring, own) = (self.deferral.is_some(), &self.originated);
         let due = self
             .table
-            .take_dirty(|prefix| !deferring || own.contains(prefix));
+            .take_dirty(|prefix| !deferring || own.contains_key(prefix));
         for prefix in due {
             if self.table.decide(prefix) {
                 self.learned.insert(prefix);
             }
             for group in self.groups.values_mut() {
-                export(&mut self.table, group, prefix);
+                export(&mut self.table, group, prefix, &self.originated);
             }
             self.pump = true;
         }
@@ -292,21 +299,40 @@ impl Speaker {
     }
 }
 
-fn export(table: &mut crate::rib::table::Table, group: &mut Group, prefix: IpNetwork) {
+fn export(
+    table: &mut crate::rib::table::Table,
+    group: &mut Group,
+    prefix: IpNetwork,
+    originated: &HashMap<IpNetwork, RouteSource>,
+) {
     let best = table.best(&prefix);
     let source = best.map_or(Source::Local, |best| best.source);
-    let attributes = best.and_then(|best| group.key.export(&prefix, &best));
+    let kind = originated.get(&prefix).copied().unwrap_or_default();
+    let attributes = best.and_then(|best| group.key.export(&prefix, &best, kind).ok());
     let attributes = attributes.map(|attributes| table.interner.intern(attributes));
     group.set(prefix, attributes, source);
 }
 
-fn importer<'a>(
+/// What conditions about the peer are asked of.
+pub(super) fn facing(config: &PeerConfig, remote_as: Asn, external: bool) -> Facing {
+    Facing {
+        peer: config.address,
+        remote_as,
+        external,
+    }
+}
+
+pub(super) fn importer<'a>(
     config: &crate::config::SpeakerConfig,
     peer: &'a super::peer::Peer,
 ) -> Option<Importer<'a>> {
     let known = peer.last_known?;
     Some(Importer {
         config: &peer.config,
+        policy: peer
+            .config
+            .import
+            .facing(&facing(&peer.config, known.remote_as, known.external)),
         local_as: peer.local_as(config.local_as),
         speaker_as: config.local_as,
         router_id: config.router_id,

@@ -1,5 +1,6 @@
 //! Speakers in memory: octets and time are moved by hand.
 
+mod filters;
 mod hostile;
 mod net;
 mod restart;

@@ -3,7 +3,7 @@
 use super::{Engine, Identity, identity::Duplicate, peers};
 use crate::speaker::Desired;
 use ipnetwork::IpNetwork;
-use margay_bgp::{Asn, Origination, SpeakerConfig};
+use margay_bgp::{Asn, Origination, RouteSource, SpeakerConfig};
 use std::{collections::HashMap, net::IpAddr};
 
 impl Engine {
@@ -35,16 +35,26 @@ impl Engine {
 
     /// The node's blocks, and those of its own addresses to which nothing but a route leads, as to one on loopback.
     fn originations(&self, identity: &Identity) -> Vec<Origination> {
-        let blocks = self.blocks.iter().flatten().map(|block| block.cidr);
+        let blocks = self.blocks.iter().flatten().map(|block| {
+            // An address lent to this node is a block of its own.
+            let source = if block.cidr.prefix() == IpNetwork::from(block.cidr.ip()).prefix() {
+                RouteSource::PodAddress
+            } else {
+                RouteSource::PodBlock
+            };
+            (block.cidr, source)
+        });
         let apart = |address: &IpAddr| {
             let kernel = self.underlay.as_ref();
             kernel.is_some_and(|kernel| kernel.is_apart(*address))
         };
         let own = identity.addresses().into_iter().filter(apart);
-        blocks
-            .chain(own.map(IpNetwork::from))
-            .map(Origination::new)
-            .collect()
+        let own = own.map(|address| (IpNetwork::from(address), RouteSource::Node));
+        let origination = |(prefix, source)| Origination {
+            source,
+            ..Origination::new(prefix)
+        };
+        blocks.chain(own).map(origination).collect()
     }
 
     fn resolved(&self) -> HashMap<IpAddr, Option<u32>> {

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::config::LocalAddresses;
 use crate::family::Asn;
-use crate::policy::Policy;
+use crate::policy::{Facing, Policy};
 use crate::wire::{Context, Framer, NextHop, Update};
 
 fn group() -> Group {
@@ -14,7 +14,11 @@ fn group() -> Group {
         families: Families::BOTH,
         next_hops: LocalAddresses::default(),
         next_hop_self: false,
-        policy: Policy::accept_all(),
+        policy: Policy::accept_all().facing(&Facing {
+            peer: [192, 0, 2, 1].into(),
+            remote_as: Asn(65002),
+            external: true,
+        }),
     })
 }
 
