@@ -17,6 +17,8 @@ pub struct SpeakerConfig {
     pub local_as: Asn,
     /// BGP identifier, unique in the AS (RFC 6286).
     pub router_id: Ipv4Addr,
+    /// The name that peers are told, for their operators.
+    pub hostname: Option<String>,
     /// The speaker starts again after it has run here: R bit, and best path waits for the peers (RFC 4724 §4.1).
     pub restarting: bool,
     /// Families whose routes are still in the kernel from before the restart: the F bits.
@@ -37,6 +39,7 @@ impl SpeakerConfig {
         Self {
             local_as,
             router_id,
+            hostname: None,
             restarting: false,
             forwarding_preserved: Families::NONE,
             deferral_time: Duration::from_secs(10),

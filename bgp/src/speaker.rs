@@ -14,6 +14,7 @@ mod io;
 mod learned;
 mod peer;
 mod port;
+mod refresh;
 mod restart;
 mod routes;
 mod snapshot;
@@ -139,6 +140,7 @@ impl Speaker {
             let happenings = self.with_peer(id, now, |peer, env| peer.handle_timeout(env));
             self.digest(id, happenings.unwrap_or_default());
             self.expire_stale(id);
+            self.expire_refreshes(id);
         }
         self.check_deferral();
     }
@@ -241,6 +243,7 @@ impl Speaker {
             io: &mut self.io,
             speaker_as: self.config.local_as,
             router_id: self.config.router_id,
+            hostname: self.config.hostname.as_deref(),
             now,
         };
         Some(act(peer, &mut env))
@@ -251,7 +254,7 @@ impl Speaker {
             match happening {
                 Happening::Up => self.peer_up(id),
                 Happening::Update(update) => self.update(id, *update),
-                Happening::Refresh => self.refresh(id),
+                Happening::Refresh(family, refresh) => self.refresh(id, family, refresh),
                 Happening::Down {
                     keep,
                     restart_time,

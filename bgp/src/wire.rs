@@ -5,7 +5,7 @@
 //! body. Every error that ends a session *is* the [`Notification`] to send; everything milder (RFC 7606) comes
 //! back as a [`Fault`] beside the routes. Nothing here panics on any input; property tests hold that.
 //!
-//! RFC 4271, 2918, 4360, 4456, 4724, 4760, 5492, 6286, 6793, 7606, 7607, 8092, 8538, 9003, 9072, 9774.
+//! RFC 4271, 2918, 4360, 4456, 4724, 4760, 5492, 6286, 6793, 7313, 7606, 7607, 8092, 8538, 8654, 9003, 9072, 9774.
 
 mod as_path;
 pub(crate) mod attributes;
@@ -14,6 +14,7 @@ mod nlri;
 mod notification;
 mod open;
 mod reader;
+mod refresh;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -27,15 +28,17 @@ pub use capability::{Capability, GracefulRestart, PreservedFamily};
 pub use nlri::Nlri;
 pub use notification::{Cease, Notification};
 pub use open::Open;
-pub use update::{Announcement, Context, TooLong, Update, announce, end_of_rib, withdraw};
-
-use crate::family::Family;
-use reader::Reader;
+pub use refresh::{Refresh, decode_route_refresh, encode_route_refresh};
+pub use update::{
+    Announcement, Context, Encoding, TooLong, Update, announce, end_of_rib, withdraw,
+};
 
 /// Octets of a message header.
 pub const HEADER_LENGTH: usize = 19;
 /// Octets of the longest message.
 pub const MAX_LENGTH: usize = 4096;
+/// Octets of the longest message where both sides speak RFC 8654; never of an OPEN.
+pub const MAX_EXTENDED_LENGTH: usize = 65535;
 
 /// Message types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +71,8 @@ impl Kind {
     /// Whether a message of this type may have `length` octets, header included (RFC 4271 §6.1, RFC 7313 §5).
     fn allows(self, length: usize) -> bool {
         match self {
-            Self::Open => length >= 29,
+            // RFC 8654 §4: OPEN and KEEPALIVE never grow.
+            Self::Open => (29..=MAX_LENGTH).contains(&length),
             Self::Update => length >= 23,
             Self::Notification => length >= 21,
             Self::Keepalive => length == HEADER_LENGTH,
@@ -91,6 +95,7 @@ pub struct Frame<'a> {
 pub struct Framer {
     buffer: Vec<u8>,
     read: usize,
+    extended: bool,
 }
 
 impl Framer {
@@ -99,6 +104,12 @@ impl Framer {
         self.buffer.drain(..self.read);
         self.read = 0;
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Whether messages may be longer than [`MAX_LENGTH`]: only once both sides have said so. RFC 8654 §4 would let a
+    /// peer use it that only we told, but nobody does, and a length that was not agreed on is better taken for a fault.
+    pub fn extended(&mut self, extended: bool) {
+        self.extended = extended;
     }
 
     /// The next whole message, or `None` until more octets come.
@@ -116,7 +127,8 @@ impl Framer {
         let (length, kind) = ([header[16], header[17]], header[18]);
         let bad_length = || Notification::with_data(Notification::HEADER, 2, length);
         let octets = usize::from(u16::from_be_bytes(length));
-        if !(HEADER_LENGTH..=MAX_LENGTH).contains(&octets) {
+        let maximum = max_length(self.extended);
+        if !(HEADER_LENGTH..=maximum).contains(&octets) {
             return Err(bad_length());
         }
         let kind = Kind::from_wire(kind)
@@ -151,21 +163,12 @@ pub fn encode_notification(notification: &Notification) -> Vec<u8> {
     message(Kind::Notification, |out| notification.encode_body(out))
 }
 
-/// Writes a complete ROUTE-REFRESH.
-pub fn encode_route_refresh(family: Family) -> Vec<u8> {
-    message(Kind::RouteRefresh, |out| {
-        let [a, b] = family.afi().to_be_bytes();
-        out.extend_from_slice(&[a, b, 0, family.safi()]);
-    })
-}
-
-/// What a ROUTE-REFRESH asks for; `None` when it is for a family or of a subtype that nobody negotiated.
-pub fn decode_route_refresh(body: &[u8]) -> Option<Family> {
-    let mut reader = Reader::new(body);
-    let afi = reader.u16()?;
-    let subtype = reader.u8()?;
-    let safi = reader.u8()?;
-    Family::from_wire(afi, safi).filter(|_| subtype == 0 && reader.is_empty())
+fn max_length(extended: bool) -> usize {
+    if extended {
+        MAX_EXTENDED_LENGTH
+    } else {
+        MAX_LENGTH
+    }
 }
 
 fn message(kind: Kind, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -184,7 +187,7 @@ fn begin(out: &mut Vec<u8>, kind: Kind) -> usize {
 }
 
 fn finish(out: &mut [u8], start: usize) {
-    // Writers stay within MAX_LENGTH: OPEN and NOTIFICATION are short or cut, UPDATE is packed to it.
+    // Writers stay within the session's maximum: OPEN and NOTIFICATION are short or cut, UPDATE is packed to it.
     let length = (out.len() - start) as u16;
     out[start + 16..start + 18].copy_from_slice(&length.to_be_bytes());
 }

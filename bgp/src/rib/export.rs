@@ -9,14 +9,14 @@ use super::table::BestPath;
 use crate::config::LocalAddresses;
 use crate::family::{Asn, Families, Family};
 use crate::policy::{Hand, Resolved, RouteSource, Subject};
-use crate::wire::{AsPath, Attributes, Community, NextHop};
+use crate::wire::{AsPath, Attributes, Community, Encoding, NextHop};
 
 /// Everything that makes the octets of two peers differ. Peers with equal keys share an adj-out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ExportKey {
     pub(crate) external: bool,
     pub(crate) local_as: Asn,
-    pub(crate) four_octet_as: bool,
+    pub(crate) encoding: Encoding,
     pub(crate) families: Families,
     pub(crate) next_hops: LocalAddresses,
     pub(crate) next_hop_self: bool,

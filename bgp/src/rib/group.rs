@@ -9,6 +9,9 @@
 //! queue grows with time: a member costs its cursor and the batch it is being sent. Withdrawn prefixes stay as
 //! tombstones until every cursor has passed them.
 
+mod owed;
+mod writer;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -16,8 +19,10 @@ use ipnetwork::IpNetwork;
 
 use super::export::ExportKey;
 use super::{PeerId, Source};
-use crate::family::{Families, Family, PerFamily};
-use crate::wire::{self, Attributes, Nlri};
+use crate::family::{Family, PerFamily};
+use crate::wire::{Attributes, Nlri};
+pub(crate) use owed::Owed;
+use writer::{Bucket, Chunk, Writer};
 
 /// Changes taken into one batch at most; bounds what a batch costs in memory.
 const BATCH: usize = 16 * 1024;
@@ -49,10 +54,7 @@ struct Entry {
 struct Member {
     cursor: u64,
     sending: Option<(Arc<Batch>, usize)>,
-    /// End-of-RIB is due once the member has caught up.
-    end_of_rib: bool,
-    /// The peer asked for everything again.
-    refresh: bool,
+    owed: Owed,
 }
 
 /// Encoded changes from one version to another.
@@ -61,14 +63,6 @@ struct Batch {
     from: u64,
     to: u64,
     chunks: Vec<Chunk>,
-}
-
-/// UPDATEs that share their fate.
-#[derive(Debug)]
-struct Chunk {
-    octets: Arc<[u8]>,
-    /// The member these routes came from, and the withdrawal that it gets in their place.
-    split_horizon: Option<(PeerId, Arc<[u8]>)>,
 }
 
 impl Group {
@@ -135,28 +129,30 @@ impl Group {
         for prefix in told.iter().filter(gone) {
             withdrawn[Family::of(prefix)].push(Nlri::from(*prefix));
         }
-        let mut writer = Writer::default();
+        let mut writer = Writer::new(self.key.encoding);
         writer.withdrawals(&withdrawn);
-        let chunks = writer.finish();
-        let sending = (!chunks.is_empty()).then(|| {
-            (
-                Arc::new(Batch {
-                    from: 0,
-                    to: 0,
-                    chunks,
-                }),
-                0,
-            )
-        });
-        self.members.insert(
-            peer,
-            Member {
-                cursor: 0,
-                sending,
-                end_of_rib,
-                refresh: false,
-            },
-        );
+        let mut chunks = writer.finish();
+        let owed = Owed::end_of_rib(end_of_rib);
+        let member = Member {
+            cursor: 0,
+            sending: None,
+            owed,
+        };
+        self.members.insert(peer, member);
+        if told.is_empty() {
+            return;
+        }
+        // Batched now: who knows routes has to hear also of those that go before its turn comes.
+        let all = self.batch(0);
+        chunks.extend(all.chunks.iter().cloned());
+        let batch = Batch {
+            chunks,
+            from: 0,
+            to: all.to,
+        };
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.sending = Some((Arc::new(batch), 0));
+        }
     }
 
     /// A peer leaves; returns what it may have been told.
@@ -175,18 +171,16 @@ impl Group {
         self.advertised
     }
 
-    /// The peer is to hear that it has been told everything, once it has (RFC 4724 §2).
-    pub(crate) fn end_of_rib(&mut self, peer: PeerId) {
+    /// Adds to what a member is to hear once it has been told everything.
+    pub(crate) fn owe(&mut self, peer: PeerId, owed: Owed) {
         if let Some(member) = self.members.get_mut(&peer) {
-            member.end_of_rib = true;
+            member.owed.add(owed);
         }
     }
 
-    /// The peer asked for everything again (RFC 2918).
-    pub(crate) fn refresh(&mut self, peer: PeerId) {
-        if let Some(member) = self.members.get_mut(&peer) {
-            member.refresh = true;
-        }
+    /// What a member is still to hear.
+    pub(crate) fn owed(&self, peer: PeerId) -> Option<Owed> {
+        self.members.get(&peer).map(|member| member.owed)
     }
 
     /// What the peer is told, tombstones and its own routes left out.
@@ -226,12 +220,16 @@ impl Group {
                 let from = member.cursor;
                 let batch = self.batch(from);
                 self.members.get_mut(&peer)?.sending = Some((batch, 0));
-            } else if std::mem::take(&mut member.end_of_rib) {
-                return Some(ends_of_rib(self.key.families));
-            } else if std::mem::take(&mut member.refresh) {
-                member.cursor = 0;
-            } else {
-                return None;
+                continue;
+            }
+            let (octets, again) = member.owed.next(self.key.families)?;
+            if again {
+                // Batched now, before anything changes: who stands at 0 is not told what was withdrawn.
+                let batch = self.batch(0);
+                self.members.get_mut(&peer)?.sending = Some((batch, 0));
+            }
+            if !octets.is_empty() {
+                return Some(octets);
             }
         }
     }
@@ -245,12 +243,16 @@ impl Group {
         {
             return Arc::clone(latest);
         }
-        let mut to = from;
+        // A buried tombstone may have been the latest change: without a full batch there is nothing up to the head.
+        let (mut to, mut taken) = (self.head, 0);
         let mut withdrawn: PerFamily<Vec<Nlri>> = PerFamily::default();
         let mut order: Vec<Bucket<'_>> = Vec::new();
         let mut positions: HashMap<(*const Attributes, Source, Family), usize> = HashMap::new();
         for (version, prefix) in self.log.range(from + 1..).take(BATCH) {
-            to = *version;
+            taken += 1;
+            if taken == BATCH {
+                to = *version;
+            }
             let Some(entry) = self.entries.get(prefix) else {
                 continue;
             };
@@ -283,11 +285,9 @@ impl Group {
                 None => {}
             }
         }
-        let mut writer = Writer::default();
+        let mut writer = Writer::new(self.key.encoding);
         writer.withdrawals(&withdrawn);
-        order
-            .iter()
-            .for_each(|bucket| bucket.encode(self.key.four_octet_as, &mut writer));
+        order.iter().for_each(|bucket| bucket.encode(&mut writer));
         let batch = Arc::new(Batch {
             from,
             to,
@@ -321,94 +321,6 @@ impl Group {
         });
         self.latest = None;
     }
-}
-
-/// Prefixes of one family with one attribute set, from one member or from elsewhere.
-struct Bucket<'a> {
-    family: Family,
-    attributes: &'a Arc<Attributes>,
-    source: Source,
-    prefixes: Vec<Nlri>,
-    /// Those that the source itself has to hear withdrawn.
-    replaced: Vec<Nlri>,
-}
-
-impl Bucket<'_> {
-    fn encode(&self, four_octet_as: bool, writer: &mut Writer) {
-        let (family, prefixes) = (self.family, &self.prefixes[..]);
-        let announce = |out: &mut Vec<u8>| {
-            // RFC 8654 §4 in spirit: what cannot be said must not stay believed.
-            wire::announce(family, self.attributes, prefixes, four_octet_as, out)
-                .unwrap_or_else(|_| wire::withdraw(family, prefixes, out));
-        };
-        match self.source {
-            Source::Local => writer.shared(announce),
-            Source::Peer(peer) => {
-                let (mut octets, mut withdrawal) = (Vec::new(), Vec::new());
-                announce(&mut octets);
-                wire::withdraw(family, &self.replaced, &mut withdrawal);
-                writer.split(octets, peer, withdrawal);
-            }
-        }
-    }
-}
-
-/// Octets of a chunk that is not yet full.
-const CHUNK: usize = 32 * 1024;
-
-/// Collects messages into chunks.
-#[derive(Debug, Default)]
-struct Writer {
-    chunks: Vec<Chunk>,
-    open: Vec<u8>,
-}
-
-impl Writer {
-    /// Runs `write` where messages for everybody go.
-    fn shared(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.open.len() >= CHUNK {
-            self.close();
-        }
-        write(&mut self.open);
-    }
-
-    fn split(&mut self, octets: Vec<u8>, source: PeerId, withdrawal: Vec<u8>) {
-        self.close();
-        let split_horizon = Some((source, withdrawal.into()));
-        self.chunks.push(Chunk {
-            octets: octets.into(),
-            split_horizon,
-        });
-    }
-
-    fn withdrawals(&mut self, withdrawn: &PerFamily<Vec<Nlri>>) {
-        for family in Family::ALL {
-            self.shared(|out| wire::withdraw(family, &withdrawn[family], out));
-        }
-    }
-
-    fn close(&mut self) {
-        if !self.open.is_empty() {
-            let octets = std::mem::take(&mut self.open).into();
-            self.chunks.push(Chunk {
-                octets,
-                split_horizon: None,
-            });
-        }
-    }
-
-    fn finish(mut self) -> Vec<Chunk> {
-        self.close();
-        self.chunks
-    }
-}
-
-fn ends_of_rib(families: Families) -> Arc<[u8]> {
-    let mut octets = Vec::new();
-    families
-        .iter()
-        .for_each(|family| wire::end_of_rib(family, &mut octets));
-    octets.into()
 }
 
 #[cfg(test)]

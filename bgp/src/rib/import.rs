@@ -10,7 +10,7 @@ use super::interner::Interner;
 use crate::config::{LocalAddresses, PeerConfig};
 use crate::family::{Asn, Family};
 use crate::policy::{Hand, Resolved, RouteSource, Subject};
-use crate::wire::{Attributes, NextHop};
+use crate::wire::{Attributes, Community, NextHop};
 
 /// What an import is judged against.
 #[derive(Debug)]
@@ -40,12 +40,17 @@ impl Importer<'_> {
         if !decision.accepted {
             return Err(Reason::RejectedByPolicy);
         }
-        if decision.changes.is_empty() {
+        // RFC 8326 §4.2: the router there is about to go away. Whatever policy says, any other path is better.
+        let leaving = self.external && received.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+        if decision.changes.is_empty() && !leaving {
             return Ok(Arc::clone(received));
         }
         let mut attributes = Attributes::clone(received);
         for change in decision.changes {
             change.apply(&mut attributes, prefix.is_ipv4(), &hand);
+        }
+        if leaving {
+            attributes.local_pref = Some(0);
         }
         // A rule may have named this node.
         self.check_next_hop(&attributes)?;

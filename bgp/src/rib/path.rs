@@ -20,6 +20,8 @@ pub(crate) struct Path {
     /// After import policy, or why it may not take part.
     pub(crate) imported: Result<Arc<Attributes>, Reason>,
     pub(crate) stale: bool,
+    /// Not told again since the peer began to tell everything again (RFC 7313).
+    pub(crate) awaited: bool,
     pub(crate) reason: Reason,
 }
 

@@ -106,7 +106,7 @@ impl Table {
             .iter_mut()
             .find(|path| path.is(source, nlri.path_id))
         {
-            path.stale = false;
+            (path.stale, path.awaited) = (false, false);
             if Arc::ptr_eq(&path.received, &received) && same(&path.imported, &imported) {
                 return;
             }
@@ -120,6 +120,7 @@ impl Table {
                 received,
                 imported,
                 stale: false,
+                awaited: false,
                 reason: Reason::Pending,
             };
             replace_next_hop(&mut self.next_hops, None, Some(path.effective()));
@@ -175,8 +176,9 @@ impl Table {
         self.withdraw_where(Source::Peer(peer), |prefix, path| {
             path.stale || !families[Family::of(prefix)]
         });
-        for path in self.paths_of(peer) {
-            path.stale = true;
+        for (_, path) in self.paths_of(peer) {
+            // Of a refresh that was under way nothing follows any more: these routes are as good as the others.
+            (path.stale, path.awaited) = (true, false);
         }
     }
 
@@ -184,6 +186,20 @@ impl Table {
     pub(crate) fn sweep_stale(&mut self, peer: PeerId, family: Family) {
         self.withdraw_where(Source::Peer(peer), |prefix, path| {
             path.stale && Family::of(prefix) == family
+        });
+    }
+
+    /// The peer begins to tell everything of `family` again; a second beginning starts over (RFC 7313 §4).
+    pub(crate) fn begin_refresh(&mut self, peer: PeerId, family: Family) {
+        for (prefix, path) in self.paths_of(peer) {
+            path.awaited |= Family::of(prefix) == family;
+        }
+    }
+
+    /// The peer has told everything again: what did not come is gone.
+    pub(crate) fn end_refresh(&mut self, peer: PeerId, family: Family) {
+        self.withdraw_where(Source::Peer(peer), |prefix, path| {
+            path.awaited && Family::of(prefix) == family
         });
     }
 
@@ -294,9 +310,11 @@ impl Table {
         })
     }
 
-    fn paths_of(&mut self, peer: PeerId) -> impl Iterator<Item = &mut Path> {
-        let paths = self.routes.values_mut().flat_map(|route| &mut route.paths);
-        paths.filter(move |path| path.source == Source::Peer(peer))
+    fn paths_of(&mut self, peer: PeerId) -> impl Iterator<Item = (&IpNetwork, &mut Path)> {
+        let routes = self.routes.iter_mut();
+        let paths = routes
+            .flat_map(|(prefix, route)| route.paths.iter_mut().map(move |path| (prefix, path)));
+        paths.filter(move |(_, path)| path.source == Source::Peer(peer))
     }
 }
 

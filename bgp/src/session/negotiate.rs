@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use crate::config::{PeerConfig, RemoteAs};
 use crate::family::{Asn, Families, Family};
-use crate::wire::{Capability, Context, GracefulRestart, Notification, Open};
+use crate::wire::{Capability, Context, Encoding, GracefulRestart, Notification, Open};
 
 /// What both sides agreed on.
 #[derive(Clone, Debug)]
 pub(crate) struct Negotiated {
-    /// How UPDATEs are read and written.
+    /// How UPDATEs are read.
     pub(crate) context: Context,
+    /// How UPDATEs are written.
+    pub(crate) encoding: Encoding,
+    /// A refresh has a beginning and an end (RFC 7313).
+    pub(crate) enhanced_refresh: bool,
     /// Silence after which the session is lost; zero for never.
     pub(crate) hold_time: Duration,
     /// The peer's OPEN.
@@ -79,6 +83,7 @@ pub(crate) fn offer(
 ) -> Open {
     let mut capabilities: Vec<_> = peer.families.iter().map(Capability::family).collect();
     capabilities.push(Capability::RouteRefresh);
+    capabilities.push(Capability::ExtendedMessage);
     if peer.graceful_restart {
         let preserved = |family: Family| crate::wire::PreservedFamily {
             family,
@@ -92,6 +97,7 @@ pub(crate) fn offer(
         }));
     }
     capabilities.push(Capability::FourOctetAs(local_as));
+    capabilities.push(Capability::EnhancedRouteRefresh);
     Open {
         asn: local_as,
         hold_time: peer.hold_time,
@@ -157,12 +163,18 @@ pub(crate) fn accept(peer: &PeerConfig, local: &Open, remote: Open) -> Result<Ne
         .graceful_restart()
         .and_then(|_| remote.graceful_restart())
         .cloned();
+    let four_octet_as = local.four_octet_as() && remote.four_octet_as();
     Ok(Negotiated {
         context: Context {
-            four_octet_as: local.four_octet_as() && remote.four_octet_as(),
+            four_octet_as,
             external,
             families,
         },
+        encoding: Encoding {
+            four_octet_as,
+            extended_messages: local.extended_messages() && remote.extended_messages(),
+        },
+        enhanced_refresh: local.enhanced_refresh() && remote.enhanced_refresh(),
         hold_time: Duration::from_secs(u64::from(local.hold_time.min(remote.hold_time))),
         restart,
         remote,

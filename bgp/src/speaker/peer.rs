@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use super::io::Io;
 use super::port::{Event, Refusal};
 use crate::config::{LocalAddresses, PeerConfig};
-use crate::family::{Asn, Families};
+use crate::family::{Asn, Families, Family, PerFamily};
 use crate::rib::PeerId;
 use crate::session::fsm::{self, State};
 use crate::session::negotiate::{Negotiated, RestartBits};
 use crate::session::{ConnectionId, Session};
 use crate::status::Counters;
-use crate::wire::{Cease, Notification, Update};
+use crate::wire::{Cease, Notification, Refresh, Update};
 use std::net::Ipv4Addr;
 
 /// A configured peer.
@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     pub(crate) stale: Option<(Families, Instant)>,
     /// Families of which the peer has sent everything in this session.
     pub(crate) ends_of_rib: Families,
+    /// Families that the peer is telling everything of again, and until when that is waited for (RFC 7313).
+    pub(crate) refreshing: PerFamily<Option<Instant>>,
     /// The peer as it was when last up; its stale routes are judged by it.
     pub(crate) last_known: Option<LastKnown>,
     pub(crate) counters: Counters,
@@ -60,6 +62,7 @@ pub(crate) struct Env<'a> {
     pub(crate) io: &'a mut Io,
     pub(crate) speaker_as: Asn,
     pub(crate) router_id: Ipv4Addr,
+    pub(crate) hostname: Option<&'a str>,
     pub(crate) bits: RestartBits,
     pub(crate) now: Instant,
 }
@@ -71,8 +74,8 @@ pub(crate) enum Happening {
     Up,
     /// Routes.
     Update(Box<Update>),
-    /// The peer asks for everything of a family again.
-    Refresh,
+    /// The peer asks for everything of a family again, or tells it.
+    Refresh(Family, Refresh),
     /// No routes flow any more.
     Down {
         /// Families to keep, and for how long.
@@ -107,6 +110,7 @@ impl Peer {
             held_down: None,
             stale: None,
             ends_of_rib: Families::NONE,
+            refreshing: PerFamily::default(),
             last_known: None,
             counters: Counters::default(),
             last_sent: None,

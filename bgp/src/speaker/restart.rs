@@ -7,6 +7,7 @@ use super::{Event, Speaker};
 use crate::config::SpeakerConfig;
 use crate::family::{Families, Family};
 use crate::rib::PeerId;
+use crate::rib::group::Owed;
 use crate::session::negotiate::RestartBits;
 
 /// Waiting for the peers' routes after our restart (RFC 4724 §4.1).
@@ -79,7 +80,7 @@ impl Speaker {
         self.decide_dirty();
         for (id, number) in &self.member_of {
             if let Some(group) = self.groups.get_mut(number) {
-                group.end_of_rib(*id);
+                group.owe(*id, Owed::end_of_rib(true));
             }
         }
         self.pump = true;

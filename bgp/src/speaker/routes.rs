@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::{Event, Speaker};
 use crate::config::PeerConfig;
-use crate::family::{Asn, Families, Family};
+use crate::family::{Asn, Families, Family, PerFamily};
 use crate::policy::{Facing, RouteSource};
 use crate::rib::export::ExportKey;
 use crate::rib::group::Group;
 use crate::rib::import::Importer;
 use crate::rib::{PeerId, Source};
-use crate::wire::{Announcement, Attributes, Notification, Update};
+use crate::wire::{Announcement, Attributes, Kind, Notification, Update};
 use ipnetwork::IpNetwork;
 
 impl Speaker {
@@ -45,6 +45,7 @@ impl Speaker {
     ) {
         self.leave_group(id);
         if let Some(peer) = self.peers.get_mut(&id) {
+            peer.refreshing = PerFamily::default();
             let stale = !keep.is_empty() && !restart_time.is_zero();
             peer.stale = stale.then_some((keep, self.now + restart_time));
             self.io.tell(Event::PeerDown {
@@ -59,17 +60,6 @@ impl Speaker {
             }
         }
         self.check_deferral();
-    }
-
-    pub(super) fn refresh(&mut self, id: PeerId) {
-        if let Some(group) = self
-            .member_of
-            .get(&id)
-            .and_then(|group| self.groups.get_mut(group))
-        {
-            group.refresh(id);
-            self.pump = true;
-        }
     }
 
     pub(super) fn update(&mut self, id: PeerId, update: Update) {
@@ -218,8 +208,10 @@ impl Speaker {
         };
         let current = self.groups.get(number).map(|group| &group.key);
         if current != self.export_key(id).as_ref() {
+            let owed = self.groups.get(number).and_then(|group| group.owed(id));
             let told = self.leave_group(id);
             self.join_group(id, &told, false);
+            self.owe(id, owed);
         }
     }
 
@@ -229,7 +221,7 @@ impl Speaker {
         Some(ExportKey {
             external: negotiated.context.external,
             local_as: peer.local_as(self.config.local_as),
-            four_octet_as: negotiated.context.four_octet_as,
+            encoding: negotiated.encoding,
             families: negotiated.context.families,
             next_hops: peer.local_addresses(),
             next_hop_self: peer.config.next_hop_self,
@@ -282,18 +274,18 @@ impl Speaker {
             let Some(peer) = self.peers.get_mut(id) else {
                 continue;
             };
-            let (mut messages, mut octets) = (0, 0);
+            let (mut sent, mut octets) = (Sent::default(), 0);
             if let Some(session) = peer.established_mut() {
                 while session.has_room()
                     && let Some(bytes) = group.next_octets(*id)
                 {
-                    messages += count_messages(&bytes);
+                    sent.count(&bytes);
                     octets += bytes.len() as u64;
                     self.io.send(session, bytes, self.now);
                 }
             }
-            peer.counters.messages_sent += messages;
-            peer.counters.updates_sent += messages;
+            peer.counters.messages_sent += sent.messages;
+            peer.counters.updates_sent += sent.updates;
             peer.counters.octets_sent += octets;
         }
     }
@@ -342,14 +334,21 @@ pub(super) fn importer<'a>(
     })
 }
 
-/// Messages in a run of whole messages.
-fn count_messages(mut bytes: &[u8]) -> u64 {
-    let mut count = 0;
-    while let [.., high, low] = bytes.get(..18).unwrap_or_default()
-        && let Some(rest) = bytes.get(usize::from(u16::from_be_bytes([*high, *low])).max(1)..)
-    {
-        count += 1;
-        bytes = rest;
+/// What a run of whole messages adds to the counters.
+#[derive(Default)]
+struct Sent {
+    messages: u64,
+    updates: u64,
+}
+
+impl Sent {
+    fn count(&mut self, mut bytes: &[u8]) {
+        while let [.., high, low, kind] = bytes.get(..19).unwrap_or_default()
+            && let Some(rest) = bytes.get(usize::from(u16::from_be_bytes([*high, *low])).max(1)..)
+        {
+            self.messages += 1;
+            self.updates += u64::from(*kind == Kind::Update as u8);
+            bytes = rest;
+        }
     }
-    count
 }

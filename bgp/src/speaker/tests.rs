@@ -1,8 +1,10 @@
 //! Speakers in memory: octets and time are moved by hand.
 
+mod communities;
 mod filters;
 mod hostile;
 mod net;
+mod refresh;
 mod restart;
 mod routes;
 mod sessions;

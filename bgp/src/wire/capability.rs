@@ -18,10 +18,21 @@ pub enum Capability {
     },
     /// Route refresh (code 2, RFC 2918).
     RouteRefresh,
+    /// Messages of up to 65535 octets (code 6, RFC 8654).
+    ExtendedMessage,
     /// Graceful restart (code 64, RFC 4724 §3, RFC 8538 §2).
     GracefulRestart(GracefulRestart),
     /// Four-octet AS numbers (code 65, RFC 6793 §3).
     FourOctetAs(Asn),
+    /// Route refresh with a beginning and an end (code 70, RFC 7313).
+    EnhancedRouteRefresh,
+    /// The sender's name, for people (code 73, draft-walton-bgp-hostname-capability).
+    Hostname {
+        /// Name of the host.
+        host: String,
+        /// Its domain, often empty.
+        domain: String,
+    },
     /// Anything else: shown to people, otherwise ignored.
     Unknown {
         /// Capability code.
@@ -62,6 +73,14 @@ impl Capability {
         }
     }
 
+    /// The capability that tells the peer a name; FRR takes no more than 64 octets of it.
+    pub fn hostname(name: &str) -> Self {
+        Self::Hostname {
+            host: name[..name.floor_char_boundary(64)].to_owned(),
+            domain: String::new(),
+        }
+    }
+
     pub(crate) fn decode(code: u8, value: &[u8]) -> Result<Self, Notification> {
         let malformed = || Notification::new(Notification::OPEN, 0);
         match code {
@@ -75,6 +94,7 @@ impl Capability {
                 })
             }
             2 => Ok(Self::RouteRefresh),
+            6 if value.is_empty() => Ok(Self::ExtendedMessage),
             64 => Ok(GracefulRestart::decode(value).map_or_else(
                 || Self::Unknown {
                     code,
@@ -86,10 +106,14 @@ impl Capability {
                 let octets: [u8; 4] = value.try_into().map_err(|_| malformed())?;
                 Ok(Self::FourOctetAs(Asn(u32::from_be_bytes(octets))))
             }
-            _ => Ok(Self::Unknown {
-                code,
-                value: value.to_vec(),
-            }),
+            70 if value.is_empty() => Ok(Self::EnhancedRouteRefresh),
+            _ => Ok((code == 73)
+                .then(|| hostname(value))
+                .flatten()
+                .unwrap_or_else(|| Self::Unknown {
+                    code,
+                    value: value.to_vec(),
+                })),
         }
     }
 
@@ -100,8 +124,19 @@ impl Capability {
                 (1, vec![a, b, 0, *safi])
             }
             Self::RouteRefresh => (2, Vec::new()),
+            Self::ExtendedMessage => (6, Vec::new()),
             Self::GracefulRestart(restart) => (64, restart.encode()),
             Self::FourOctetAs(asn) => (65, asn.0.to_be_bytes().to_vec()),
+            Self::EnhancedRouteRefresh => (70, Vec::new()),
+            Self::Hostname { host, domain } => {
+                let mut value = Vec::new();
+                for text in [host, domain] {
+                    let text = &text[..text.floor_char_boundary(126)];
+                    value.push(text.len() as u8);
+                    value.extend_from_slice(text.as_bytes());
+                }
+                (73, value)
+            }
             Self::Unknown { code, value } => (*code, value.clone()),
         };
         let length = value.len().min(255);
@@ -160,6 +195,21 @@ impl GracefulRestart {
     }
 }
 
+/// Two texts with their lengths; what a terminal would act on is left out, because the peer wrote them.
+fn hostname(value: &[u8]) -> Option<Capability> {
+    let mut reader = Reader::new(value);
+    let mut text = || {
+        let length = reader.u8()?;
+        let octets = reader.take(usize::from(length))?;
+        let text = String::from_utf8_lossy(octets);
+        Some(text.chars().filter(|c| !c.is_control()).collect())
+    };
+    Some(Capability::Hostname {
+        host: text()?,
+        domain: text()?,
+    })
+}
+
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -187,13 +237,15 @@ impl fmt::Display for Capability {
                 Ok(())
             }
             Self::FourOctetAs(asn) => write!(f, "four-octet-as {asn}"),
+            Self::ExtendedMessage => f.write_str("extended-message"),
+            Self::EnhancedRouteRefresh => f.write_str("enhanced-route-refresh"),
+            Self::Hostname { host, domain } if domain.is_empty() => write!(f, "hostname {host}"),
+            Self::Hostname { host, domain } => write!(f, "hostname {host}.{domain}"),
             Self::Unknown { code: 5, .. } => f.write_str("extended-next-hop"),
-            Self::Unknown { code: 6, .. } => f.write_str("extended-message"),
             Self::Unknown { code: 9, .. } => f.write_str("role"),
             Self::Unknown { code: 69, .. } => f.write_str("add-path"),
-            Self::Unknown { code: 70 | 128, .. } => f.write_str("enhanced-route-refresh"),
             Self::Unknown { code: 71, .. } => f.write_str("long-lived-graceful-restart"),
-            Self::Unknown { code: 73, .. } => f.write_str("hostname"),
+            Self::Unknown { code: 128, .. } => f.write_str("prestandard-route-refresh"),
             Self::Unknown { code, .. } => write!(f, "capability {code}"),
         }
     }

@@ -114,6 +114,17 @@ impl Open {
         self.capabilities.contains(&Capability::RouteRefresh)
     }
 
+    /// Whether the sender reads and writes messages of up to 65535 octets.
+    pub fn extended_messages(&self) -> bool {
+        self.capabilities.contains(&Capability::ExtendedMessage)
+    }
+
+    /// Whether the sender understands the beginning and the end of a refresh.
+    pub fn enhanced_refresh(&self) -> bool {
+        self.capabilities
+            .contains(&Capability::EnhancedRouteRefresh)
+    }
+
     /// The graceful restart capability; the last one counts (RFC 4724 §3).
     pub fn graceful_restart(&self) -> Option<&GracefulRestart> {
         self.capabilities

@@ -1,12 +1,13 @@
 //! Octets as other implementations send them, every row of the error table, and properties over random octets.
 
+mod capabilities;
 mod errors;
 mod messages;
 mod properties;
 mod vectors;
 
 use super::*;
-use crate::family::{Asn, Families};
+use crate::family::{Asn, Families, Family};
 use ipnetwork::IpNetwork;
 
 const EXTERNAL: Context = Context {
@@ -17,6 +18,11 @@ const EXTERNAL: Context = Context {
 const INTERNAL: Context = Context {
     external: false,
     ..EXTERNAL
+};
+
+const ENCODING: Encoding = Encoding {
+    four_octet_as: true,
+    extended_messages: false,
 };
 
 /// ORIGIN IGP.

@@ -5,7 +5,7 @@ use super::attributes::encode;
 use super::attributes::{Attributes, NextHop, code, multiprotocol};
 use super::nlri::{self, Nlri};
 use super::reader::Reader;
-use super::{HEADER_LENGTH, Kind, MAX_LENGTH, Notification};
+use super::{HEADER_LENGTH, Kind, Notification};
 use crate::family::{Families, Family};
 use std::net::IpAddr;
 
@@ -18,6 +18,21 @@ pub struct Context {
     pub external: bool,
     /// Families that both sides speak.
     pub families: Families,
+}
+
+/// How the peer reads UPDATEs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Encoding {
+    /// AS numbers have four octets.
+    pub four_octet_as: bool,
+    /// Messages may have up to 65535 octets (RFC 8654).
+    pub extended_messages: bool,
+}
+
+impl Encoding {
+    fn max_length(self) -> usize {
+        super::max_length(self.extended_messages)
+    }
 }
 
 /// A decoded UPDATE. Withdrawals are applied before announcements.
@@ -173,12 +188,12 @@ pub fn announce(
     family: Family,
     attributes: &Attributes,
     prefixes: &[Nlri],
-    four_octet_as: bool,
+    encoding: Encoding,
     out: &mut Vec<u8>,
 ) -> Result<(), TooLong> {
     let mut encoded = Vec::with_capacity(64);
     let classic = family == Family::Ipv4Unicast;
-    encode::attributes(attributes, classic, four_octet_as, &mut encoded);
+    encode::attributes(attributes, classic, encoding.four_octet_as, &mut encoded);
     let mut reach = Vec::new();
     if !classic {
         reach_head(family, attributes.next_hop, &mut reach);
@@ -186,7 +201,11 @@ pub fn announce(
     // Header, two length fields, attributes, and for MP_REACH its own header with an extended length.
     let mp_overhead = if classic { 0 } else { 4 + reach.len() };
     let fixed = HEADER_LENGTH + 4 + encoded.len() + mp_overhead;
-    let Some(room) = MAX_LENGTH.checked_sub(fixed).filter(|room| *room >= 17) else {
+    let Some(room) = encoding
+        .max_length()
+        .checked_sub(fixed)
+        .filter(|room| *room >= 17)
+    else {
         return Err(TooLong(encoded.len()));
     };
     for chunk in Packed::new(prefixes, room) {
@@ -212,8 +231,8 @@ pub fn announce(
 }
 
 /// Writes complete UPDATE messages that withdraw `prefixes` of `family`.
-pub fn withdraw(family: Family, prefixes: &[Nlri], out: &mut Vec<u8>) {
-    for chunk in Packed::new(prefixes, MAX_LENGTH - HEADER_LENGTH - 4 - 7) {
+pub fn withdraw(family: Family, prefixes: &[Nlri], encoding: Encoding, out: &mut Vec<u8>) {
+    for chunk in Packed::new(prefixes, encoding.max_length() - HEADER_LENGTH - 4 - 7) {
         let mut value = Vec::new();
         let start = super::begin(out, Kind::Update);
         match family {

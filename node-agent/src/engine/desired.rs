@@ -23,6 +23,7 @@ impl Engine {
         config.restarting = !self.forwarding.is_empty();
         config.forwarding_preserved = self.forwarding;
         config.restart_time = configuration.spec.restart_seconds;
+        config.hostname = Some(self.node.clone());
         Desired {
             identity: Some(config),
             listen_port: identity.listen_port,

@@ -2,15 +2,20 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::config::LocalAddresses;
-use crate::family::Asn;
+use crate::family::{Asn, Families};
 use crate::policy::{Facing, Policy};
-use crate::wire::{Context, Framer, NextHop, Update};
+use crate::wire::{
+    Context, Encoding, Framer, Kind, NextHop, Refresh, Update, decode_route_refresh,
+};
 
 fn group() -> Group {
     Group::new(ExportKey {
         external: true,
         local_as: Asn(65001),
-        four_octet_as: true,
+        encoding: Encoding {
+            four_octet_as: true,
+            extended_messages: false,
+        },
         families: Families::BOTH,
         next_hops: LocalAddresses::default(),
         next_hop_self: false,
@@ -39,7 +44,7 @@ fn prefix(number: u32) -> IpNetwork {
     .unwrap()
 }
 
-/// What a peer hears: `+` announced, `-` withdrawn, `.` End-of-RIB; and in how many messages.
+/// What a peer hears: `+` announced, `-` withdrawn, `.` End-of-RIB, `<` and `>` a refresh's beginning and end; and in how many messages.
 fn hear(group: &mut Group, peer: PeerId) -> (Vec<String>, usize) {
     let context = Context {
         four_octet_as: true,
@@ -52,6 +57,12 @@ fn hear(group: &mut Group, peer: PeerId) -> (Vec<String>, usize) {
         framer.push(&octets);
         while let Some(frame) = framer.next_frame().unwrap() {
             messages += 1;
+            if frame.kind == Kind::RouteRefresh {
+                let (family, marker) = decode_route_refresh(frame.body).unwrap().unwrap();
+                let end = if marker == Refresh::End { '>' } else { '<' };
+                heard.push(format!("{end}{family}"));
+                continue;
+            }
             let update = Update::decode(frame.body, &context).unwrap();
             heard.extend(
                 update
@@ -151,4 +162,77 @@ fn attributes_that_fit_no_message_withdraw() {
     long.cluster_list = vec![[1, 1, 1, 1].into(); 2000];
     group.set(prefix(1), Some(Arc::new(long)), Source::Local);
     assert_eq!(hear(&mut group, A).0, ["-10.0.1.0/24"]);
+}
+
+#[test]
+fn who_joins_when_the_last_change_was_a_withdrawal_is_told_and_done() {
+    let mut group = group();
+    group.join(A, false, &[]);
+    group.set(prefix(1), Some(attributes(1)), Source::Local);
+    group.set(prefix(2), Some(attributes(1)), Source::Local);
+    group.set(prefix(2), None, Source::Local);
+    assert_eq!(hear(&mut group, A).0, ["+10.0.1.0/24"]);
+    group.join(B, true, &[]);
+    assert_eq!(hear(&mut group, B).0, ["+10.0.1.0/24", ".", "."]);
+    group.set(prefix(1), None, Source::Local);
+    assert_eq!(hear(&mut group, A).0, ["-10.0.1.0/24"]);
+    assert_eq!(hear(&mut group, B).0, ["-10.0.1.0/24"]);
+    group.join(PeerId(3), true, &[]);
+    assert_eq!(hear(&mut group, PeerId(3)).0, [".", "."]);
+}
+
+#[test]
+fn a_refresh_has_a_beginning_and_an_end_after_end_of_rib() {
+    let mut group = group();
+    group.join(A, true, &[]);
+    group.set(prefix(1), Some(attributes(1)), Source::Local);
+    group.owe(A, Owed::refresh(Family::Ipv4Unicast, true));
+    let (begin, end) = ("<ipv4-unicast", ">ipv4-unicast");
+    assert_eq!(
+        hear(&mut group, A).0,
+        ["+10.0.1.0/24", ".", ".", begin, "+10.0.1.0/24", end]
+    );
+    group.owe(A, Owed::refresh(Family::Ipv6Unicast, false));
+    assert_eq!(hear(&mut group, A).0, ["+10.0.1.0/24"]);
+}
+
+#[test]
+fn what_is_withdrawn_while_a_refresh_waits_is_heard() {
+    let mut group = group();
+    group.join(A, false, &[]);
+    group.set(prefix(1), Some(attributes(1)), Source::Local);
+    group.set(prefix(2), Some(attributes(2)), Source::Local);
+    hear(&mut group, A);
+    group.owe(A, Owed::refresh(Family::Ipv6Unicast, true));
+    // The beginning fills the window; before there is room again a route goes.
+    group.next_octets(A).unwrap();
+    group.set(prefix(2), None, Source::Local);
+    let heard = hear(&mut group, A).0;
+    assert_eq!(heard.last().unwrap(), ">ipv6-unicast");
+    assert_eq!(heard[heard.len() - 2], "-10.0.2.0/24");
+}
+
+#[test]
+fn who_moves_here_also_hears_what_goes_before_its_turn() {
+    let mut group = group();
+    group.set(prefix(1), Some(attributes(1)), Source::Local);
+    group.join(A, false, &[prefix(1)]);
+    group.set(prefix(1), None, Source::Local);
+    assert_eq!(hear(&mut group, A).0, ["+10.0.1.0/24", "-10.0.1.0/24"]);
+}
+
+#[test]
+fn what_is_owed_goes_along_to_another_group() {
+    let mut old = group();
+    old.join(A, true, &[]);
+    old.set(prefix(1), Some(attributes(1)), Source::Local);
+    old.owe(A, Owed::refresh(Family::Ipv4Unicast, true));
+    let owed = old.owed(A).unwrap();
+    let mut new = group();
+    new.join(A, false, &old.leave(A));
+    new.owe(A, owed);
+    assert_eq!(
+        hear(&mut new, A).0,
+        ["-10.0.1.0/24", ".", ".", "<ipv4-unicast", ">ipv4-unicast"]
+    );
 }

@@ -4,7 +4,7 @@ use super::{Ending, Env, Happening, Peer, Slot};
 use crate::session::fsm::{self, State};
 use crate::session::negotiate;
 use crate::speaker::port::Input;
-use crate::wire::{self, Frame, Kind, Notification, Open, Update};
+use crate::wire::{self, Frame, Kind, Notification, Open, Refresh, Update};
 
 impl Peer {
     /// Something happened to a connection of this peer.
@@ -47,6 +47,8 @@ impl Peer {
         framer.push(bytes);
         // A session may lose its place to another one while a message is handled, so it is looked up each time.
         while let Some(slot) = connection.and_then(|connection| self.slot(connection)) {
+            let negotiated = self.session(slot).negotiated.as_ref();
+            framer.extended(negotiated.is_some_and(|agreed| agreed.encoding.extended_messages));
             match framer.next_frame() {
                 Ok(Some(frame)) => self.message(slot, frame, env, happenings),
                 Ok(None) => {
@@ -73,13 +75,7 @@ impl Peer {
             }
             Kind::Notification => self.notified(slot, frame.body, env, happenings),
             Kind::Update => self.update(slot, frame.body, env, happenings),
-            Kind::RouteRefresh => {
-                let wanted = wire::decode_route_refresh(frame.body);
-                let state = self.step(slot, fsm::Event::RefreshReceived, None, env, happenings);
-                if state == State::Established && wanted.is_some() {
-                    happenings.push(Happening::Refresh);
-                }
-            }
+            Kind::RouteRefresh => self.refresh(slot, frame.body, env, happenings),
         }
     }
 
@@ -176,6 +172,36 @@ impl Peer {
         let state = self.step(slot, fsm::Event::UpdateReceived, None, env, happenings);
         if let Some(update) = update.filter(|_| state == State::Established) {
             happenings.push(Happening::Update(Box::new(update)));
+        }
+    }
+
+    fn refresh(
+        &mut self,
+        slot: Slot,
+        body: &[u8],
+        env: &mut Env<'_>,
+        happenings: &mut Vec<Happening>,
+    ) {
+        let refresh = match wire::decode_route_refresh(body) {
+            Err(notification) if self.session(slot).state == State::Established => {
+                return self.refuse(slot, notification, env, happenings);
+            }
+            refresh => refresh.ok().flatten(),
+        };
+        let state = self.step(slot, fsm::Event::RefreshReceived, None, env, happenings);
+        if state != State::Established {
+            return;
+        }
+        // RFC 7313 §5: what nobody agreed on is ignored.
+        let agreed = self.session(slot).negotiated.as_ref();
+        let agreed = |(family, kind): &(_, Refresh)| {
+            agreed.is_some_and(|agreed| {
+                agreed.context.families[*family]
+                    && (*kind == Refresh::Request || agreed.enhanced_refresh)
+            })
+        };
+        if let Some((family, kind)) = refresh.filter(agreed) {
+            happenings.push(Happening::Refresh(family, kind));
         }
     }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Ending, Env, Happening, LastKnown, Peer, Slot};
-use crate::family::Families;
+use crate::family::{Families, PerFamily};
 use crate::session::fsm::{self, Action, State};
 use crate::session::negotiate::{self, Negotiated};
 use crate::session::{DIAL_TIMEOUT, OPEN_HOLD};
 use crate::speaker::port::{Dial, Output};
-use crate::wire::{self, Cease, Notification};
+use crate::wire::{self, Capability, Cease, Notification};
 
 impl Peer {
     /// One step of a session's machine with all it entails. Returns the state it ends in.
@@ -120,7 +120,9 @@ impl Peer {
 
     fn send_open(&mut self, slot: Slot, env: &mut Env<'_>) {
         let local_as = self.local_as(env.speaker_as);
-        let open = negotiate::offer(&self.config, local_as, env.router_id, env.bits);
+        let mut open = negotiate::offer(&self.config, local_as, env.router_id, env.bits);
+        open.capabilities
+            .extend(env.hostname.map(Capability::hostname));
         let octets = wire::encode_open(&open);
         let session = self.session(slot);
         session.sent_open = Some(open);
@@ -159,6 +161,7 @@ impl Peer {
         self.established_count += 1;
         self.established_since = Some(env.now);
         self.ends_of_rib = Families::NONE;
+        self.refreshing = PerFamily::default();
         self.last_error = None;
         let connection = self.session(slot).connection;
         // Whatever else is under way lost the race. From the last to the first: who ends leaves its place.

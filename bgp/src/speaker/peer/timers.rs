@@ -14,6 +14,8 @@ impl Peer {
         self.sessions()
             .filter_map(crate::session::Session::next_timeout)
             .chain(stale)
+            .chain(self.refreshing.v4)
+            .chain(self.refreshing.v6)
             .min()
     }
 

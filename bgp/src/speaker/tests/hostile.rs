@@ -205,7 +205,7 @@ proptest! {
         let (mut net, connection) = established(65001, 65002);
         let mut bytes = update(&[GOOD, &[0xc0, 8, 4, 0, 1, 0, 2, 0x80, 14, 22, 0, 2, 1, 16]].concat());
         bytes.extend(update(GOOD));
-        bytes.extend(wire::encode_route_refresh(Family::Ipv6Unicast));
+        bytes.extend(wire::encode_route_refresh(Family::Ipv6Unicast, wire::Refresh::Begin));
         let length = bytes.len();
         bytes[at % length] = value;
         for chunk in bytes.chunks(cut) {

@@ -416,7 +416,8 @@ fn a_refresh_brings_everything_again() {
         .unwrap()
         .connection
         .unwrap();
-    let bytes = crate::wire::encode_route_refresh(Family::Ipv4Unicast);
+    let bytes =
+        crate::wire::encode_route_refresh(Family::Ipv4Unicast, crate::wire::Refresh::Request);
     let now = net.now;
     net.nodes[0].speaker.handle(
         Input::Received {

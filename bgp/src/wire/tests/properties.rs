@@ -102,10 +102,14 @@ fn round_trip(family: Family, attributes: Attributes, prefixes: &[Nlri], four_oc
         ..attributes
     };
     let mut bytes = Vec::new();
-    if announce(family, &attributes, prefixes, four_octet_as, &mut bytes).is_err() {
+    let encoding = Encoding {
+        four_octet_as,
+        ..ENCODING
+    };
+    if announce(family, &attributes, prefixes, encoding, &mut bytes).is_err() {
         return;
     }
-    withdraw(family, prefixes, &mut bytes);
+    withdraw(family, prefixes, encoding, &mut bytes);
     let context = Context {
         four_octet_as,
         ..INTERNAL
@@ -158,7 +162,7 @@ proptest! {
         context in context(),
     ) {
         let mut bytes = Vec::new();
-        if announce(Family::Ipv6Unicast, &attributes, &prefixes, true, &mut bytes).is_ok() {
+        if announce(Family::Ipv6Unicast, &attributes, &prefixes, ENCODING, &mut bytes).is_ok() {
             let mut body = bytes[HEADER_LENGTH..].to_vec();
             for (at, value) in changes {
                 let at = at.index(body.len());

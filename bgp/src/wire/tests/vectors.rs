@@ -204,7 +204,10 @@ fn a_two_octet_peer_gets_as_trans_and_as4_path() {
         Family::Ipv4Unicast,
         &attributes,
         &[Nlri::from(net("10.0.0.0/8"))],
-        false,
+        Encoding {
+            four_octet_as: false,
+            ..ENCODING
+        },
         &mut bytes,
     )
     .unwrap();
@@ -241,7 +244,7 @@ fn unknown_optional_transitive_attributes_go_on_with_the_partial_bit() {
         Family::Ipv4Unicast,
         &attributes,
         &update.announced[0].prefixes,
-        true,
+        ENCODING,
         &mut bytes,
     )
     .unwrap();
@@ -270,10 +273,13 @@ fn a_default_route_is_one_octet() {
 #[test]
 fn a_route_refresh_names_its_family() {
     for family in Family::ALL {
-        let bytes = encode_route_refresh(family);
-        assert_eq!(decode_route_refresh(&frames(&bytes)[0].1), Some(family));
+        let bytes = encode_route_refresh(family, Refresh::Request);
+        assert_eq!(
+            decode_route_refresh(&frames(&bytes)[0].1),
+            Ok(Some((family, Refresh::Request)))
+        );
     }
-    assert_eq!(decode_route_refresh(&[0, 25, 0, 70]), None);
+    assert_eq!(decode_route_refresh(&[0, 25, 0, 70]), Ok(None));
 }
 
 #[test]
