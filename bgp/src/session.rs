@@ -6,6 +6,7 @@
 pub(crate) mod fsm;
 pub(crate) mod negotiate;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,14 @@ pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// RFC 9687 §4: the least time after which a peer that does not read is given up.
 const SEND_HOLD: Duration = Duration::from_secs(480);
 
+/// Between three quarters of `time` and all of it (RFC 4271 §10), so that speakers that did something together do not do the next
+/// thing together. A speaker has no source of chance: `seed` decides.
+pub(crate) fn jittered(time: Duration, seed: impl Hash) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    seed.hash(&mut hasher);
+    time.mul_f64(0.75 + 0.25 * (hasher.finish() % 1000) as f64 / 1000.0)
+}
+
 /// One connection, made or being made.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
@@ -38,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) timers: Timers,
     pub(crate) sent_open: Option<Open>,
     pub(crate) negotiated: Option<Negotiated>,
+    /// Keepalive intervals begun.
+    beats: u32,
     /// Octets handed to the driver and not yet written to the transport.
     pub(crate) in_flight: usize,
     /// Since when the transport has taken nothing although something waits.
@@ -93,7 +104,11 @@ impl Session {
     /// Something was sent: the keepalive timer starts again.
     pub(crate) fn spoke(&mut self, now: Instant) {
         if self.state >= State::OpenConfirm {
-            self.timers.keepalive = self.agreed(Negotiated::keepalive).map(|time| now + time);
+            self.beats = self.beats.wrapping_add(1);
+            let seed = (self.connection, self.beats);
+            self.timers.keepalive = self
+                .agreed(Negotiated::keepalive)
+                .map(|time| now + jittered(time, seed));
         }
     }
 

@@ -136,6 +136,10 @@ impl Speaker {
                 self.forget_routes(id);
             }
         } else {
+            if old.passive != peer.config.passive && !peer.is_opening() {
+                // Nobody is talked to yet: who waited dials now, who dialled waits.
+                self.stop(id, None, "", now);
+            }
             self.adjust(id, &old);
         }
         self.start(id, now);

@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     pub(crate) incoming: Vec<Session>,
     /// Attempts to connect since the session was last up.
     attempts: u32,
+    /// Sessions in a row that ended in an error soon after they were up (RFC 4271 §8.1.1, DampPeerOscillations).
+    oscillations: u32,
     pub(crate) established_since: Option<Instant>,
     pub(crate) established_count: u64,
     /// Held down by the speaker itself, until reset or configured anew.
@@ -94,6 +96,8 @@ pub(crate) enum Slot {
 
 /// Longest pause between attempts, as a power of two of the configured one.
 const BACK_OFF: u32 = 3;
+/// A session that was up for so long is no oscillation.
+const STEADY: Duration = Duration::from_secs(60);
 /// A second connection within this time after Established is a late collision; after it, the peer has restarted.
 const COLLISION_WINDOW: Duration = Duration::from_secs(1);
 
@@ -105,6 +109,7 @@ impl Peer {
             outgoing: Session::default(),
             incoming: Vec::new(),
             attempts: 0,
+            oscillations: 0,
             established_since: None,
             established_count: 0,
             held_down: None,
@@ -123,7 +128,7 @@ impl Peer {
     /// Begins to connect, or to wait.
     pub(crate) fn start(&mut self, env: &mut Env<'_>) -> Vec<Happening> {
         let mut happenings = Vec::new();
-        if self.is_wanted() && self.outgoing.state == State::Idle && self.live().is_none() {
+        if self.is_wanted() && self.outgoing.state == State::Idle && !self.is_opening() {
             let event = if self.config.passive {
                 fsm::Event::StartPassive
             } else {
@@ -151,6 +156,7 @@ impl Peer {
         }
         self.outgoing.timers.connect_retry = None;
         self.attempts = 0;
+        self.oscillations = 0;
         happenings
     }
 
@@ -248,10 +254,10 @@ impl Peer {
         std::iter::once(&self.outgoing).chain(&self.incoming)
     }
 
-    /// A connection on which an OPEN was sent.
-    fn live(&self) -> Option<&Session> {
+    /// Whether an OPEN was sent on some connection.
+    pub(crate) fn is_opening(&self) -> bool {
         self.sessions()
-            .find(|session| session.state >= State::OpenSent)
+            .any(|session| session.state >= State::OpenSent)
     }
 
     fn slots(&self) -> impl Iterator<Item = Slot> + use<> {

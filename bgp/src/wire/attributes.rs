@@ -39,7 +39,8 @@ pub struct Attributes {
     pub extended_communities: Vec<[u8; 8]>,
     /// LARGE_COMMUNITY (type 32, RFC 8092).
     pub large_communities: Vec<LargeCommunity>,
-    /// Optional transitive attributes that nobody here knows, in order of type; passed on with the Partial bit.
+    /// Optional transitive attributes that are only passed on, in order of type; those that nobody here knows get the
+    /// Partial bit.
     pub unknown: Vec<UnknownAttribute>,
 }
 
@@ -172,5 +173,6 @@ pub(crate) mod code {
     pub(crate) const EXTENDED_COMMUNITIES: u8 = 16;
     pub(crate) const AS4_PATH: u8 = 17;
     pub(crate) const AS4_AGGREGATOR: u8 = 18;
+    pub(crate) const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
     pub(crate) const LARGE_COMMUNITIES: u8 = 32;
 }

@@ -107,6 +107,11 @@ impl Notification {
         Self::with_data(Self::CEASE, Cease::HardReset as u8, data)
     }
 
+    /// Whether the sender speaks another version (RFC 4271 §8.1.5, event 24).
+    pub(crate) fn is_version_error(&self) -> bool {
+        self.code == Self::OPEN && self.subcode == 1
+    }
+
     /// Whether this is a hard reset (RFC 8538 §3).
     pub fn is_hard_reset(&self) -> bool {
         self.code == Self::CEASE && self.subcode == Cease::HardReset as u8

@@ -140,6 +140,9 @@ impl Peer {
             return;
         };
         self.last_received = Some((notification.to_string(), env.now));
+        // RFC 4271 §8.1.5, event 24: the peer speaks another version, which is no failure to count.
+        let attempts = self.attempts;
+        let uncounted = notification.is_version_error();
         let reason = format!("peer sent: {notification}");
         let ending = Ending::sent(notification, reason);
         self.step(
@@ -149,6 +152,9 @@ impl Peer {
             env,
             happenings,
         );
+        if uncounted {
+            self.attempts = attempts;
+        }
     }
 
     fn update(

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ending, Env, Happening, LastKnown, Peer, Slot};
+use super::{Ending, Env, Happening, LastKnown, Peer, STEADY, Slot};
 use crate::family::{Families, PerFamily};
 use crate::session::fsm::{self, Action, State};
 use crate::session::negotiate::{self, Negotiated};
@@ -222,7 +222,20 @@ impl Peer {
         let seconds = negotiated
             .and_then(|agreed| agreed.restart)
             .map_or(0, |restart| restart.restart_time);
-        self.established_since = None;
+        let brief = self
+            .established_since
+            .take()
+            .is_some_and(|since| env.now < since + STEADY);
+        // Only errors in messages: who loses its transport, is reset or restarts is wanted back at once.
+        let error = ending
+            .notification
+            .as_ref()
+            .is_some_and(|notification| notification.code != Notification::CEASE);
+        self.oscillations = if brief && error {
+            self.oscillations.saturating_add(1)
+        } else {
+            0
+        };
         self.last_error = Some((reason.clone(), env.now));
         happenings.push(Happening::Down {
             keep,

@@ -1,10 +1,10 @@
 //! Deadlines of a peer's sessions.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use super::{BACK_OFF, Ending, Env, Happening, Peer, Slot};
 use crate::session::fsm::{self, State};
+use crate::session::jittered;
 use crate::wire::Notification;
 
 impl Peer {
@@ -65,13 +65,13 @@ impl Peer {
         due
     }
 
-    /// When to try again: doubling, bounded, and spread so that peers that failed together do not retry together.
-    /// The spread comes from address and attempt, because a speaker has no source of chance.
+    /// When to try again: doubling with every attempt in vain and every session that soon ended in an error, bounded,
+    /// and spread.
     pub(crate) fn retry_pause(&mut self, seed: u32) -> Duration {
-        let base = self.config.connect_retry * (1 << self.attempts.min(BACK_OFF));
-        let mut hasher = DefaultHasher::new();
-        (seed, self.config.address, self.attempts).hash(&mut hasher);
+        let exponent = self.attempts.saturating_add(self.oscillations);
+        let base = self.config.connect_retry * (1 << exponent.min(BACK_OFF));
+        let pause = jittered(base, (seed, self.config.address, self.attempts));
         self.attempts = self.attempts.saturating_add(1);
-        base.mul_f64(0.75 + 0.25 * (hasher.finish() % 1000) as f64 / 1000.0)
+        pause
     }
 }

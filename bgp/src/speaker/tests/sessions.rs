@@ -10,7 +10,7 @@ fn two_speakers_that_dial_each_other_end_with_one_session() {
 }
 
 #[test]
-fn a_thousand_interleavings_end_with_exactly_one_session() {
+fn item_024_a_thousand_interleavings_end_with_exactly_one_session() {
     for seed in 0..1000 {
         let mut net = pair(65001 + (seed as u32 % 2), 65002).shuffled(seed);
         net.advance(SECOND * 60);

@@ -129,6 +129,7 @@ fn required_flags(kind: u8) -> Option<u8> {
         | code::EXTENDED_COMMUNITIES
         | code::AS4_PATH
         | code::AS4_AGGREGATOR
+        | code::IPV6_EXTENDED_COMMUNITIES
         | code::LARGE_COMMUNITIES => Some(code::OPTIONAL | code::TRANSITIVE),
         _ => None,
     }
@@ -186,7 +187,7 @@ impl Decoded {
                 self.fault(Disposition::Discard, kind, "sent by a four-octet speaker");
             }
             _ => {
-                if let Err((disposition, cause)) = self.known(kind, value, context) {
+                if let Err((disposition, cause)) = self.known(flags, kind, value, context) {
                     self.fault(disposition, kind, cause);
                 }
             }
@@ -196,6 +197,7 @@ impl Decoded {
 
     fn known(
         &mut self,
+        flags: u8,
         kind: u8,
         value: &[u8],
         context: &Context,
@@ -235,6 +237,11 @@ impl Decoded {
             code::LARGE_COMMUNITIES => {
                 attributes.large_communities = chunks(value, large).ok_or(WITHDRAW)?
             }
+            // RFC 5701, RFC 7606 §7.15: nothing here reads them, but their length is known.
+            code::IPV6_EXTENDED_COMMUNITIES => {
+                chunks::<_, 20>(value, |_| ()).ok_or(WITHDRAW)?;
+                self.pass_on(flags, kind, value);
+            }
             // RFC 6793 §6: malformed ones are dropped, the routes are used.
             code::AS4_PATH => self.as4_path = Some(AsPath::decode(value, true).ok_or(DISCARD)?),
             code::AS4_AGGREGATOR => {
@@ -257,19 +264,23 @@ impl Decoded {
             return Err(Notification::with_data(Notification::UPDATE, 2, data));
         }
         if flags & code::TRANSITIVE != 0 {
-            let flags = flags & (code::OPTIONAL | code::TRANSITIVE | code::PARTIAL);
-            let list = &mut self.attributes.unknown;
-            let position = list.partition_point(|other| other.code < kind);
-            list.insert(
-                position,
-                UnknownAttribute {
-                    flags,
-                    code: kind,
-                    value: value.to_vec(),
-                },
-            );
+            self.pass_on(flags, kind, value);
         }
         Ok(())
+    }
+
+    fn pass_on(&mut self, flags: u8, kind: u8, value: &[u8]) {
+        let flags = flags & (code::OPTIONAL | code::TRANSITIVE | code::PARTIAL);
+        let list = &mut self.attributes.unknown;
+        let position = list.partition_point(|other| other.code < kind);
+        list.insert(
+            position,
+            UnknownAttribute {
+                flags,
+                code: kind,
+                value: value.to_vec(),
+            },
+        );
     }
 
     /// RFC 6793 §4.2.3: an AGGREGATOR other than AS_TRANS says that a two-octet speaker aggregated after all.

@@ -73,12 +73,13 @@ pub(crate) fn attributes(
         },
     );
     for unknown in &attributes.unknown {
-        attribute(
-            out,
-            unknown.flags | code::PARTIAL,
-            unknown.code,
-            &unknown.value,
-        );
+        // RFC 4271 §5: Partial says that somebody on the way did not know the attribute.
+        let partial = if unknown.code == code::IPV6_EXTENDED_COMMUNITIES {
+            0
+        } else {
+            code::PARTIAL
+        };
+        attribute(out, unknown.flags | partial, unknown.code, &unknown.value);
     }
 }
 
