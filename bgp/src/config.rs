@@ -1,5 +1,7 @@
 //! What the speaker is told: itself, its peers, its own routes. Whole sets; the speaker computes differences.
 
+mod protection;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use ipnetwork::IpNetwork;
 use crate::family::{Asn, Families, Family, PerFamily};
 use crate::policy::{Policy, RouteSource};
 use crate::wire::{Community, LargeCommunity, Origin};
+pub use protection::{Password, Protection, Reach};
 
 /// What cannot change while a speaker lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,10 +101,8 @@ pub struct PeerConfig {
     pub import: Policy,
     /// What the peer is told.
     pub export: Policy,
-    /// RFC 5082; for the driver, carried through in [`Dial`](crate::Dial).
-    pub gtsm: bool,
-    /// RFC 2385; for the driver, carried through in [`Dial`](crate::Dial).
-    pub password: Option<Password>,
+    /// What guards the connection below BGP; for the driver, carried through in [`Dial`](crate::Dial).
+    pub protection: Protection,
 }
 
 impl PeerConfig {
@@ -127,12 +128,12 @@ impl PeerConfig {
             maximum_prefixes: PerFamily::default(),
             import: Policy::reject_all(),
             export: Policy::reject_all(),
-            gtsm: false,
-            password: None,
+            protection: Protection::default(),
         }
     }
 
-    /// Whether going from `self` to `new` needs a new session. Policies, next hops, limits and texts do not.
+    /// Whether going from `self` to `new` needs a new session. Policies, next hops, limits and texts do not, and another
+    /// password or distance is set on the connection that is there.
     pub(crate) fn needs_reset(&self, new: &Self) -> bool {
         let session = |config: &Self| {
             (
@@ -144,8 +145,7 @@ impl PeerConfig {
                 ),
                 (
                     config.graceful_restart,
-                    config.gtsm,
-                    config.password.clone(),
+                    config.protection.password.is_some(),
                     config.source,
                     config.remote_port,
                 ),
@@ -217,16 +217,6 @@ impl LocalAddresses {
             IpAddr::V6(_) => {}
         }
         self
-    }
-}
-
-/// A TCP MD5 key; never printed.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Password(pub String);
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
     }
 }
 

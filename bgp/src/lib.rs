@@ -27,7 +27,8 @@ mod status;
 pub mod wire;
 
 pub use config::{
-    Config, LocalAddresses, Origination, Password, PeerConfig, RemoteAs, SpeakerConfig,
+    Config, LocalAddresses, Origination, Password, PeerConfig, Protection, Reach, RemoteAs,
+    SpeakerConfig,
 };
 pub use family::{Asn, Families, Family, PerFamily};
 pub use policy::{

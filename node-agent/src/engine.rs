@@ -13,6 +13,7 @@ mod event;
 mod identity;
 mod inputs;
 mod learned;
+mod passwords;
 mod peers;
 mod plan;
 mod pods;
@@ -38,6 +39,7 @@ use crate::{
     speaker::Learned,
 };
 use ipnetwork::IpNetwork;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use margay_bgp::Families;
 use margay_ipam::{Attachment, Block};
 use margay_policy::{Endpoint, Index, table::Ifname};
@@ -137,6 +139,11 @@ impl Engine {
                 |i, c| inputs::apply(&mut i.node_configs, c),
                 change,
             ),
+            Event::Secrets(change) => self.object(
+                "Secret",
+                |i, c| inputs::apply(&mut i.secrets, inputs::bare(c)),
+                change,
+            ),
             Event::Pods(change) => self.policy_pods(change),
             Event::Namespaces(change) => {
                 let first = self.synced(&change, "Namespace");
@@ -150,21 +157,7 @@ impl Engine {
                 }
                 first || self.policy_synced()
             }
-            Event::Policies(change) => {
-                let first = self.synced(&change, "NetworkPolicy");
-                match change {
-                    Change::Reset(all) => self.index.replace_policies(&all),
-                    Change::Apply(policy) => self.index.apply_policy(&policy),
-                    Change::Delete(policy) => {
-                        let metadata = &policy.metadata;
-                        self.index.delete_policy(
-                            metadata.namespace.as_deref().unwrap_or_default(),
-                            metadata.name.as_deref().unwrap_or_default(),
-                        );
-                    }
-                }
-                first || self.policy_synced()
-            }
+            Event::Policies(change) => self.policies(change),
             Event::Attach(attachment, reply) => {
                 self.attach(*attachment);
                 // The next plan is the first that holds it. A caller that gave up takes care of its own undo.
@@ -198,7 +191,7 @@ impl Engine {
     pub fn last_known(&self) -> Option<crate::state::LastKnown> {
         let blocks = self.blocks.clone()?;
         self.routing_listed().then(|| crate::state::LastKnown {
-            inputs: self.inputs.clone(),
+            inputs: self.inputs.without_unused_secrets(),
             blocks,
         })
     }
@@ -226,6 +219,7 @@ impl Engine {
             .collect();
         let identity = identity.ok();
         faults.extend(identity::idle_configs(&self.inputs, &self.node));
+        faults.extend(self.secrets_missing());
         let duplicates = self.duplicates(identity.as_ref(), &mut faults);
         let speaker = identity
             .as_ref()
@@ -293,6 +287,22 @@ impl Engine {
                     metadata.namespace.as_deref().unwrap_or_default(),
                     metadata.name.as_deref().unwrap_or_default(),
                     metadata.uid.as_deref().unwrap_or_default(),
+                );
+            }
+        }
+        first || self.policy_synced()
+    }
+
+    fn policies(&mut self, change: Change<NetworkPolicy>) -> bool {
+        let first = self.synced(&change, "NetworkPolicy");
+        match change {
+            Change::Reset(all) => self.index.replace_policies(&all),
+            Change::Apply(policy) => self.index.apply_policy(&policy),
+            Change::Delete(policy) => {
+                let metadata = &policy.metadata;
+                self.index.delete_policy(
+                    metadata.namespace.as_deref().unwrap_or_default(),
+                    metadata.name.as_deref().unwrap_or_default(),
                 );
             }
         }

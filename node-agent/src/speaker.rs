@@ -13,7 +13,8 @@
 //!   speaker do its work, hands out the results by queues that take them at once, and looks at the timers in every turn.
 //! - Every queue into it is bounded. When it is behind, connections stop reading and TCP slows the peers down.
 //! - Cancelling it is a planned restart: sockets are dropped without a Cease, so that peers keep our routes (RFC 4724).
-//! - Deliberately missing yet: TCP MD5 and GTSM (a peer that demands them stays down and says so), unnumbered peers.
+//! - A connection is protected (TCP MD5, TTL) before its first octet is read or written; a new key is set on the connection that lives.
+//! - Deliberately missing yet: unnumbered peers.
 
 mod connection;
 mod desired;

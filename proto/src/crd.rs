@@ -23,7 +23,7 @@ mod selector;
 
 pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, Mesh};
 pub use bgp_node::{BGPNode, BGPNodeSpec};
-pub use bgp_peer::{BGPPeer, BGPPeerSpec, RemoteAs};
+pub use bgp_peer::{Authentication, BGPPeer, BGPPeerSpec, Method, RemoteAs, SecretKey};
 pub use condition::Condition;
 pub use installation::{Installation, InstallationPool, InstallationSpec, InstallationStatus};
 pub use ip_block::{Allocation, IPBlock, IPBlockSpec, block_name};

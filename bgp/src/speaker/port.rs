@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
-use crate::config::Password;
+use crate::config::Protection;
 use crate::family::Family;
 use crate::session::ConnectionId;
 use crate::wire::{Attributes, NextHop};
@@ -96,10 +96,8 @@ pub struct Dial {
     pub remote: SocketAddr,
     /// Where from.
     pub source: Option<IpAddr>,
-    /// RFC 5082: send with TTL 255, accept only 255.
-    pub gtsm: bool,
-    /// RFC 2385 key.
-    pub password: Option<Password>,
+    /// What guards it.
+    pub protection: Protection,
 }
 
 /// Something to know.

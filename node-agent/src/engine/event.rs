@@ -5,7 +5,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use margay_ipam::{Attachment, Block};
 use margay_proto::{
     crd::{BGPConfiguration, BGPNode, BGPPeer, IPPool, NodeConfig},
-    slim::{Namespace, Node, Pod},
+    slim::{Namespace, Node, Pod, Secret},
 };
 use tokio::sync::oneshot;
 
@@ -33,6 +33,8 @@ pub enum Event {
     Peers(Change<BGPPeer>),
     BgpNodes(Change<BGPNode>),
     NodeConfigs(Change<NodeConfig>),
+    /// Of the agents' namespace.
+    Secrets(Change<Secret>),
     /// A pod link was made: program its policy and routes. Answered with the generation of the plan that holds it.
     Attach(Box<Attachment>, oneshot::Sender<u64>),
     /// An attachment is gone. Answered likewise.

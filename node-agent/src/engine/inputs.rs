@@ -1,10 +1,11 @@
 //! The watched objects, as the engine holds them and as they are kept on disk.
 
 use super::Change;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use margay_proto::{
     crd::{BGPConfiguration, BGPNode, BGPPeer, IPPool, NodeConfig},
-    slim::Node,
+    slim::{Node, Secret},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,12 +33,30 @@ pub struct Inputs {
     /// Overrides by name.
     #[serde(default)]
     pub node_configs: BTreeMap<String, NodeConfig>,
+    /// Secrets of the agents' namespace by name.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 impl Inputs {
     /// The object named `default`, if there is one.
     pub fn configuration(&self) -> Option<&BGPConfiguration> {
         self.configurations.get("default")
+    }
+
+    /// With no value of a Secret that no session asks for: what is kept on disk is as little as will do.
+    pub(super) fn without_unused_secrets(&self) -> Self {
+        let references = || {
+            let all = self.peers.values().flat_map(|p| &p.spec.authentication);
+            all.map(|authentication| &authentication.password_secret_ref)
+        };
+        let mut kept = self.clone();
+        kept.secrets.retain(|name, secret| {
+            let used = |key: &String| references().any(|r| r.name == *name && r.key == *key);
+            secret.data.retain(|key, _| used(key));
+            references().any(|r| r.name == *name)
+        });
+        kept
     }
 }
 
@@ -62,6 +81,22 @@ where
             old.as_ref() != Some(&object)
         }
         Change::Delete(object) => objects.remove(&object.name_any()).is_some(),
+    }
+}
+
+/// Of a Secret nothing but its name and values: annotations may hold it once more.
+pub(super) fn bare(change: Change<Secret>) -> Change<Secret> {
+    let strip = |mut secret: Secret| {
+        secret.metadata = ObjectMeta {
+            name: secret.metadata.name.take(),
+            ..ObjectMeta::default()
+        };
+        secret
+    };
+    match change {
+        Change::Reset(all) => Change::Reset(all.into_iter().map(strip).collect()),
+        Change::Apply(secret) => Change::Apply(strip(secret)),
+        Change::Delete(secret) => Change::Delete(strip(secret)),
     }
 }
 

@@ -3,12 +3,15 @@
 //! A session between nodes is symmetric: when a BGPPeer's `nodeSelector` picks one and its `peerSelector` the other, both keep it.
 //! Every session exports what the node itself originates and nothing it learned: a node is never transit.
 
+mod guard;
+
 use super::{
     Identity, Inputs,
     identity::{Duplicate, is_lasting},
     selector::{fault, selects},
 };
 use crate::kernel::underlay::{Address, Snapshot};
+use guard::Guard;
 use ipnetwork::IpNetwork;
 use kube::ResourceExt;
 use margay_bgp::{
@@ -53,7 +56,10 @@ pub(super) fn wanted(
         };
         match found {
             Ok(found) => {
-                for wanted in found {
+                let guard = Guard::of(inputs, spec, &name);
+                faults.extend(guard.fault().filter(|_| !found.is_empty()));
+                for mut wanted in found {
+                    guard.protect(&mut wanted, identity, kernel);
                     let first = asked_by
                         .entry(wanted.address)
                         .or_insert_with(|| name.clone());
@@ -109,6 +115,11 @@ fn add(
             held.maximum_prefixes == wanted.maximum_prefixes,
         ),
         ("allowOwnAS", held.allow_own_as == wanted.allow_own_as),
+        (
+            "authentication",
+            held.protection.password == wanted.protection.password,
+        ),
+        ("multihop", held.protection.reach == wanted.protection.reach),
     ];
     let (field, _) = same.iter().find(|(_, same)| !same)?;
     Some(format!(
@@ -194,15 +205,8 @@ fn router(
 /// two uplinks. The router knows its neighbours by these, and takes no next hop that is not on the link.
 fn on_link(kernel: &Snapshot, identity: &Identity, router: IpAddr) -> Option<LocalAddresses> {
     let own = identity.address_like(router)?;
-    // By subnets, not by routes: those of a link without carrier are not used, and its session is not to move for a moment's loss.
-    let near = |a: &&Address| {
-        let subnet = IpNetwork::new(a.ip, a.prefix_len);
-        is_lasting(a.ip) && !a.is_unusable() && subnet.is_ok_and(|subnet| subnet.contains(router))
-    };
+    let near = facing(kernel, router)?;
     let addresses = || kernel.addresses();
-    let near = addresses()
-        .filter(near)
-        .min_by_key(|a| (Reverse(a.prefix_len), a.is_passing(), a.ip))?;
     let (link, source) = (near.ifindex, near.ip);
     if kernel
         .link_of_address(own)
@@ -227,6 +231,19 @@ fn on_link(kernel: &Snapshot, identity: &Identity, router: IpAddr) -> Option<Loc
         }
     }
     Some(local)
+}
+
+/// The node's address in the subnet that it shares with a router. By subnets, not by routes: those of a link without carrier are not
+/// used, and its session is not to move for a moment's loss.
+pub(super) fn facing(kernel: &Snapshot, router: IpAddr) -> Option<&Address> {
+    let near = |a: &&Address| {
+        let subnet = IpNetwork::new(a.ip, a.prefix_len);
+        is_lasting(a.ip) && !a.is_unusable() && subnet.is_ok_and(|subnet| subnet.contains(router))
+    };
+    kernel
+        .addresses()
+        .filter(near)
+        .min_by_key(|a| (Reverse(a.prefix_len), a.is_passing(), a.ip))
 }
 
 fn neighbours(

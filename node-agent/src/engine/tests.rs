@@ -1,6 +1,7 @@
 //! Named states in, plans out.
 
 mod fixtures;
+mod guard;
 mod history;
 mod identity;
 mod peers;
@@ -13,7 +14,7 @@ use super::*;
 use crate::speaker::Desired;
 use fixtures::{
     Labelled, State, attachment, bgp_node, block, configuration, learned, node, node_config, peer,
-    pod, policy, selector,
+    pod, policy, secret, selector,
 };
 use margay_bgp::Asn;
 use margay_ipam::Family;

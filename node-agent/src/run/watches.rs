@@ -6,7 +6,7 @@ use crate::{
     watch,
 };
 use kube::{Api, Client, Resource, runtime::watcher};
-use margay_proto::crd::IPBlock;
+use margay_proto::{crd::IPBlock, names};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tokio::sync::mpsc;
@@ -28,6 +28,12 @@ pub(super) fn start(
     all(tasks, client, events, Event::Peers);
     all(tasks, client, events, Event::BgpNodes);
     all(tasks, client, events, Event::NodeConfigs);
+    tasks.spawn(watch::run(
+        Api::namespaced(client.clone(), names::NAMESPACE),
+        watcher::Config::default(),
+        Event::Secrets,
+        events.clone(),
+    ));
     let own = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
     tasks.spawn(watch::run(
         Api::all(client.clone()),

@@ -14,11 +14,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use margay_bgp::{ConnectionId, Dial};
+use margay_bgp::{ConnectionId, Dial, Protection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::socket;
 
@@ -61,6 +61,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Outbox {
     queue: mpsc::UnboundedSender<Arc<[u8]>>,
+    protection: watch::Sender<Protection>,
     /// Dropped with the outbox: the task learns of the close even while a write is stuck.
     _closing: oneshot::Sender<()>,
     finished: Finished,
@@ -73,18 +74,21 @@ pub(super) type Finished = oneshot::Receiver<Infallible>;
 #[derive(Debug)]
 pub(super) struct Inbox {
     queue: mpsc::UnboundedReceiver<Arc<[u8]>>,
+    protection: watch::Receiver<Protection>,
     closing: oneshot::Receiver<()>,
     /// Dropped with the connection.
     alive: oneshot::Sender<Infallible>,
 }
 
-/// Both ends.
-pub(super) fn outbox() -> (Outbox, Inbox) {
+/// Both ends of a connection that is to be protected so.
+pub(super) fn outbox(protection: Protection) -> (Outbox, Inbox) {
     let (sender, queue) = mpsc::unbounded_channel();
+    let (protection_sender, protection) = watch::channel(protection);
     let (closing_sender, closing) = oneshot::channel();
     let (alive, finished) = oneshot::channel();
     let outbox = Outbox {
         queue: sender,
+        protection: protection_sender,
         _closing: closing_sender,
         finished,
     };
@@ -92,6 +96,7 @@ pub(super) fn outbox() -> (Outbox, Inbox) {
         outbox,
         Inbox {
             queue,
+            protection,
             closing,
             alive,
         },
@@ -102,6 +107,20 @@ impl Outbox {
     /// Closes gracefully.
     pub(super) fn close(self) -> Finished {
         self.finished
+    }
+
+    /// Changes the protection of the connection while it lives; it does not wait for what is to be written.
+    ///
+    /// One without a password gets none, and the other way round: the speaker closes it, and its last words are to be understood.
+    pub(super) fn protect(&self, protection: &Protection) {
+        self.protection.send_if_modified(|old| {
+            let alike = old.password.is_some() == protection.password.is_some();
+            let changed = alike && old != protection;
+            if changed {
+                old.clone_from(protection);
+            }
+            changed
+        });
     }
 
     /// Queues octets. A connection that has ended drops them; its `Closed` is on the way.
@@ -115,7 +134,7 @@ impl Outbox {
 /// Not before `earlier`, a connection to the same peer that is being closed: a peer that accepts the new one before it has
 /// read our NOTIFICATION on the old one takes it for a graceful restart (RFC 4724 section 5).
 pub(super) async fn dial(
-    dial: Dial,
+    mut dial: Dial,
     earlier: Option<Finished>,
     mut inbox: Inbox,
     events: mpsc::Sender<Event>,
@@ -124,9 +143,14 @@ pub(super) async fn dial(
     if let Some(earlier) = earlier {
         let _ = earlier.await;
     }
-    let connected = tokio::select! {
-        connected = socket::connect(&dial) => connected,
-        _ = &mut inbox.closing => return,
+    let connected = loop {
+        dial.protection = inbox.protection.borrow_and_update().clone();
+        tokio::select! {
+            connected = socket::connect(&dial) => break connected,
+            // A peer that does not answer the old key may answer the new one.
+            Ok(()) = inbox.protection.changed() => {}
+            _ = &mut inbox.closing => return,
+        }
     };
     match connected.and_then(|stream| Ok((stream.local_addr()?.ip(), stream))) {
         Ok((local, stream)) => {
@@ -156,15 +180,18 @@ pub(super) async fn carry(
 ) {
     let Inbox {
         mut queue,
+        protection,
         closing,
         alive: _alive,
     } = inbox;
+    let guard = socket::Guard::of(&stream);
     let (mut reading, mut writing) = stream.into_split();
     let read = read(connection, &mut reading, &events);
     let write = write(connection, &mut writing, &mut queue, &events);
     tokio::pin!(read, write);
     let reason = tokio::select! {
         reason = &mut read => reason,
+        error = follow(guard, protection) => error.to_string(),
         error = &mut write => match error {
             // The reset that broke the write may follow a NOTIFICATION that waits to be read.
             Some(error) => {
@@ -183,6 +210,25 @@ pub(super) async fn carry(
         }
     };
     report(&events, Event::Closed { connection, reason }).await;
+}
+
+/// Sets each new protection; ends when one cannot be set, because a connection is never weaker than it was asked for.
+async fn follow(
+    guard: io::Result<socket::Guard>,
+    mut protection: watch::Receiver<Protection>,
+) -> io::Error {
+    while protection.changed().await.is_ok() {
+        let wanted = protection.borrow_and_update().clone();
+        let set = match &guard {
+            Ok(guard) => guard.set(&wanted),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        if let Err(error) = set {
+            return error;
+        }
+    }
+    // The outbox is gone: the connection closes.
+    std::future::pending().await
 }
 
 /// Reads to the end and says what the end was. Waits while the speaker is behind.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use margay_bgp::{Asn, Origination, PeerConfig, SpeakerConfig};
+use margay_bgp::{Asn, Origination, PeerConfig, Protection, SpeakerConfig};
+
+use super::socket::Keys;
 
 /// Everything the speaker is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,9 +35,19 @@ impl Desired {
         })
     }
 
-    /// The configuration of one peer.
-    pub(super) fn peer(&self, address: IpAddr) -> Option<&PeerConfig> {
-        self.peers.iter().find(|peer| peer.address == address)
+    /// How connections of each peer are guarded.
+    pub(super) fn protections(&self) -> HashMap<IpAddr, Protection> {
+        let protection = |peer: &PeerConfig| (peer.address, peer.protection.clone());
+        self.peers.iter().map(protection).collect()
+    }
+
+    /// The keys by which peers may connect.
+    pub(super) fn keys(&self) -> Keys {
+        let key = |peer: &PeerConfig| {
+            let password = peer.protection.password.clone()?;
+            Some((peer.address.into(), password))
+        };
+        self.peers.iter().filter_map(key).collect()
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::Request;
 use super::owner::{Owner, Published};
+use super::socket::Keys;
 use super::{Desired, listener};
 use crate::health::Heartbeat;
 
@@ -47,10 +48,11 @@ impl Driver {
             heartbeat,
         } = self;
         let (places, follow) = watch::channel(None);
+        let (keys, follow_keys) = watch::channel(Keys::default());
         let (incoming_sender, mut incoming) = mpsc::channel(INCOMING);
         let mut listening = JoinSet::new();
-        listening.spawn(listener::run(follow, incoming_sender, trouble));
-        let mut owner = Owner::new(published, places);
+        listening.spawn(listener::run(follow, follow_keys, incoming_sender, trouble));
+        let mut owner = Owner::new(published, places, keys);
         let mut batch = Vec::with_capacity(BATCH);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

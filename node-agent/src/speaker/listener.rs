@@ -1,4 +1,4 @@
-//! The task that listens for peers: follows the configured port and addresses, survives everything, says what is wrong.
+//! The task that listens for peers: follows the configured port, addresses and keys, survives everything, says what is wrong.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::desired::Place;
+use super::socket::{Arrival, Keys};
 use super::{holder, socket};
 
 /// First and longest pause between attempts to bind.
@@ -23,6 +24,8 @@ pub(super) struct Incoming {
     pub(super) remote: IpAddr,
     pub(super) local: IpAddr,
     pub(super) stream: TcpStream,
+    /// What its first packet proves; `None` when the kernel has not kept it.
+    pub(super) arrival: Option<Arrival>,
 }
 
 /// Listens where `places` says, `None` for nowhere, until its sender is gone.
@@ -30,6 +33,7 @@ pub(super) struct Incoming {
 /// `trouble` holds why nobody can connect, with the remedy; `None` when all is well.
 pub(super) async fn run(
     mut places: watch::Receiver<Option<Place>>,
+    keys: watch::Receiver<Keys>,
     accepted: mpsc::Sender<Incoming>,
     trouble: watch::Sender<Option<String>>,
 ) {
@@ -37,13 +41,14 @@ pub(super) async fn run(
         let place = places.borrow_and_update().clone();
         tokio::select! {
             changed = places.changed() => if changed.is_err() { return },
-            never = serve(place, &accepted, &trouble) => match never {},
+            never = serve(place, keys.clone(), &accepted, &trouble) => match never {},
         }
     }
 }
 
 async fn serve(
     place: Option<Place>,
+    keys: watch::Receiver<Keys>,
     accepted: &mpsc::Sender<Incoming>,
     trouble: &watch::Sender<Option<String>>,
 ) -> Infallible {
@@ -66,9 +71,42 @@ async fn serve(
             }
         }
     });
-    let _: Vec<Infallible> = futures::future::join_all(each).await;
-    // Only a place without an address gets here: nobody is listened for.
-    std::future::pending().await
+    // The keys first: whom they are for shall not get in before.
+    let keys = follow_keys(&listeners, keys, trouble);
+    let (never, _) = futures::future::join(keys, futures::future::join_all(each)).await;
+    never
+}
+
+/// Sets and takes away keys as peers come and go.
+async fn follow_keys(
+    listeners: &[TcpListener],
+    mut keys: watch::Receiver<Keys>,
+    trouble: &watch::Sender<Option<String>>,
+) -> Infallible {
+    let mut old = Keys::default();
+    loop {
+        let new = keys.borrow_and_update().clone();
+        let failed: Vec<_> = listeners
+            .iter()
+            .flat_map(|listener| socket::set_keys(listener, &old, &new))
+            .collect();
+        let text = failed.first().map(|(peers, error)| {
+            let count = failed.len();
+            format!("{count} TCP MD5 keys cannot be set for listening, the first for {peers}: {error}; these peers cannot connect to this node, but it can connect to them. Raise net.core.optmem_max, which bounds the keys")
+        });
+        if let Some(text) = &text {
+            tracing::warn!("{text}");
+        }
+        trouble.send_replace(text);
+        // What failed is tried again with the next change.
+        old = new;
+        for (peers, _) in failed {
+            old.remove(&peers);
+        }
+        if keys.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 async fn bind(place: &Place, trouble: &watch::Sender<Option<String>>) -> Vec<TcpListener> {
@@ -101,10 +139,12 @@ async fn accept(listener: &TcpListener) -> io::Result<Incoming> {
     let (stream, remote) = listener.accept().await?;
     let remote = remote.ip().to_canonical();
     let local = stream.local_addr()?.ip().to_canonical();
+    let (stream, arrival) = socket::accepted(stream, remote)?;
     Ok(Incoming {
         remote,
         local,
-        stream: socket::accepted(stream, remote)?,
+        stream,
+        arrival,
     })
 }
 
@@ -138,6 +178,11 @@ mod tests {
 
     use super::*;
 
+    /// Its sender is gone, and the listener goes on.
+    fn no_keys() -> watch::Receiver<Keys> {
+        watch::channel(Keys::default()).1
+    }
+
     fn everywhere(port: u16) -> Option<Place> {
         Some(Place {
             port,
@@ -156,7 +201,7 @@ mod tests {
             addresses: Some(named.to_vec()),
         }));
         let (sender, mut accepted) = mpsc::channel(1);
-        let task = tokio::spawn(run(follow, sender, watch::channel(None).0));
+        let task = tokio::spawn(run(follow, no_keys(), sender, watch::channel(None).0));
         for address in named {
             let start = Instant::now();
             while TcpStream::connect((address, port)).await.is_err() {
@@ -191,7 +236,7 @@ mod tests {
         let (_places, follow) = watch::channel(everywhere(port));
         let (sender, mut accepted) = mpsc::channel(1);
         let (state, mut trouble) = watch::channel(None);
-        let task = tokio::spawn(run(follow, sender, state));
+        let task = tokio::spawn(run(follow, no_keys(), sender, state));
 
         let text = until(&mut trouble, Option::is_some).await.unwrap();
         assert!(
@@ -229,7 +274,7 @@ mod tests {
         let (first, second) = (free(), free());
         let (places, follow) = watch::channel(everywhere(first));
         let (sender, mut accepted) = mpsc::channel(1);
-        let task = tokio::spawn(run(follow, sender, watch::channel(None).0));
+        let task = tokio::spawn(run(follow, no_keys(), sender, watch::channel(None).0));
         for port in [first, second] {
             places.send_replace(everywhere(port));
             let start = Instant::now();

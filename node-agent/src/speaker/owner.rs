@@ -17,7 +17,8 @@ use super::connection::{self, Event, Finished, Outbox};
 use super::desired::Place;
 use super::handle::{Request, Session};
 use super::listener::Incoming;
-use super::{Desired, Learned, desired, socket};
+use super::socket::{Arrival, Guard, Keys};
+use super::{Desired, Learned, desired};
 use crate::health::Metrics;
 use publish::Notes;
 
@@ -47,6 +48,7 @@ pub(super) struct Owner {
     pub(super) events: mpsc::Receiver<Event>,
     events_sender: mpsc::Sender<Event>,
     places: watch::Sender<Option<Place>>,
+    keys: watch::Sender<Keys>,
     published: Published,
     learned: Learned,
     notes: HashMap<IpAddr, Notes>,
@@ -62,7 +64,11 @@ struct Changed {
 }
 
 impl Owner {
-    pub(super) fn new(published: Published, places: watch::Sender<Option<Place>>) -> Self {
+    pub(super) fn new(
+        published: Published,
+        places: watch::Sender<Option<Place>>,
+        keys: watch::Sender<Keys>,
+    ) -> Self {
         let (events_sender, events) = mpsc::channel(EVENTS);
         Self {
             speaker: None,
@@ -73,6 +79,7 @@ impl Owner {
             events,
             events_sender,
             places,
+            keys,
             published,
             learned: Learned::default(),
             notes: HashMap::new(),
@@ -86,6 +93,9 @@ impl Owner {
         let old = std::mem::replace(&mut self.desired, Arc::clone(&desired));
         let identity = |desired: &Desired| desired.identity.as_ref().map(desired::fixed);
         let fresh = identity(&old) != identity(&desired);
+        if old.peers != desired.peers {
+            self.protect();
+        }
         if fresh {
             self.replace(old.identity.is_none(), now);
         }
@@ -115,6 +125,23 @@ impl Owner {
             *listening = place;
             moved
         });
+    }
+
+    /// Protects connections as they are to be from now on, those that there are and those to come. Before the speaker learns of a new
+    /// peer, so that nobody connects in its name.
+    fn protect(&mut self) {
+        let keys = self.desired.keys();
+        self.keys.send_if_modified(|old| {
+            let changed = *old != keys;
+            *old = keys;
+            changed
+        });
+        let protections = self.desired.protections();
+        for (peer, outbox) in self.outboxes.values() {
+            if let Some(protection) = protections.get(peer) {
+                outbox.protect(protection);
+            }
+        }
     }
 
     /// Ends the old speaker's sessions and makes the new one, if there shall be one.
@@ -181,17 +208,21 @@ impl Owner {
             remote,
             local,
             stream,
+            arrival,
         } = incoming;
-        let missing = self
-            .desired
-            .peer(remote)
-            .and_then(|peer| socket::missing_protection(peer.gtsm, peer.password.is_some()));
+        let peer = self.desired.peers.iter().find(|p| p.address == remote);
+        let protection = peer.map(|p| p.protection.clone()).unwrap_or_default();
+        let guarded = Guard::of(&stream).and_then(|guard| guard.set(&protection));
+        let missing = match guarded {
+            Ok(()) => Arrival::lacks(arrival, &protection),
+            Err(error) => Some(error.to_string()),
+        };
         if let Some(missing) = missing {
             return tracing::warn!(peer = %remote, "connection refused: {missing}");
         }
         match speaker.accept(remote, local, Instant::now()) {
             Ok(id) => {
-                let (outbox, inbox) = connection::outbox();
+                let (outbox, inbox) = connection::outbox(protection);
                 self.outboxes.insert(id, (remote, outbox));
                 self.connections.spawn(connection::carry(
                     id,
@@ -250,7 +281,7 @@ impl Owner {
         while let Some(output) = self.speaker.as_mut().and_then(Speaker::poll_output) {
             match output {
                 Output::Connect(dial) => {
-                    let (outbox, inbox) = connection::outbox();
+                    let (outbox, inbox) = connection::outbox(dial.protection.clone());
                     self.outboxes.insert(dial.connection, (dial.peer, outbox));
                     let earlier = self.closing.remove(&dial.peer);
                     self.connections.spawn(connection::dial(

@@ -1,11 +1,19 @@
 //! Every TCP socket of the agent is made here, so that its options are in one place.
 
+mod arrival;
+mod option;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use margay_bgp::Dial;
-use socket2::{Domain, Protocol, Socket, Type};
+pub(super) use arrival::Arrival;
+use ipnetwork::IpNetwork;
+use margay_bgp::{Dial, Password, Protection};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// How long a peer may take to answer a SYN.
@@ -28,17 +36,15 @@ pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Connects as the speaker asked. Never weaker than it asked: a protection that is not there is an error.
+/// Connects as the speaker asked. Never weaker than it asked: a protection that cannot be set is an error.
 pub(super) async fn connect(dial: &Dial) -> io::Result<TcpStream> {
-    if let Some(missing) = missing_protection(dial.gtsm, dial.password.is_some()) {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, missing));
-    }
     let socket = Socket::new(
         Domain::for_address(dial.remote),
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
     tune(&socket, dial.remote.ip())?;
+    protect(&socket, dial.remote.ip(), &dial.protection)?;
     if let Some(source) = dial.source {
         let place = |error: io::Error| {
             io::Error::new(error.kind(), format!("source address {source}: {error}"))
@@ -59,24 +65,81 @@ pub(super) async fn connect(dial: &Dial) -> io::Result<TcpStream> {
         .map_err(timeout)?
 }
 
-/// Options of a connection that a peer opened.
-pub(super) fn accepted(stream: TcpStream, remote: IpAddr) -> io::Result<TcpStream> {
+/// Options of a connection that a peer opened, and what its first packet proves.
+pub(super) fn accepted(
+    stream: TcpStream,
+    remote: IpAddr,
+) -> io::Result<(TcpStream, Option<Arrival>)> {
     let socket = Socket::from(stream.into_std()?);
     tune(&socket, remote)?;
-    TcpStream::from_std(socket.into())
+    let arrival = Arrival::parse(&option::saved_syn(&socket)?);
+    Ok((TcpStream::from_std(socket.into())?, arrival))
 }
 
-/// Which protection that a peer's configuration demands this build cannot give.
-pub(super) fn missing_protection(gtsm: bool, password: bool) -> Option<&'static str> {
-    match (gtsm, password) {
-        (_, true) => {
-            Some("TCP MD5 passwords are not supported by this version; the session stays down")
-        }
-        (true, false) => {
-            Some("TTL security is not supported by this version; the session stays down")
-        }
-        (false, false) => None,
+/// A connection's socket beside its stream, to change its protection while it lives.
+#[derive(Debug)]
+pub(super) struct Guard {
+    socket: Socket,
+    remote: IpAddr,
+}
+
+impl Guard {
+    /// Of a connection.
+    pub(super) fn of(stream: &TcpStream) -> io::Result<Self> {
+        Ok(Self {
+            socket: SockRef::from(stream).try_clone()?,
+            remote: stream.peer_addr()?.ip().to_canonical(),
+        })
     }
+
+    /// Sets the protection. Nothing of the connection is lost: what the peer has sent otherwise is dropped and sent again.
+    pub(super) fn set(&self, protection: &Protection) -> io::Result<()> {
+        protect(&self.socket, self.remote, protection)
+    }
+}
+
+/// TCP MD5 keys of a listening socket, by the peers that they are for.
+pub(super) type Keys = BTreeMap<IpNetwork, Password>;
+
+/// Leads the keys of a listening socket from `old` to `new`. Returns those that could not be set, with the kernel's word.
+pub(super) fn set_keys(
+    listener: &TcpListener,
+    old: &Keys,
+    new: &Keys,
+) -> Vec<(IpNetwork, io::Error)> {
+    let Ok(socket) = SockRef::from(listener).try_clone() else {
+        let error = || io::Error::from_raw_os_error(libc::EMFILE);
+        return new.keys().map(|peers| (*peers, error())).collect();
+    };
+    // A socket of one family takes no connection of the other.
+    let fits = |peers: &IpNetwork| {
+        peers.is_ipv4() || socket.domain().is_ok_and(|domain| domain == Domain::IPV6)
+    };
+    let gone = old.keys().filter(|peers| !new.contains_key(peers));
+    let gone = gone.map(|peers| (peers, None));
+    let fresh = new
+        .iter()
+        .filter(|(peers, password)| old.get(peers) != Some(password));
+    let fresh = fresh.map(|(peers, password)| (peers, Some(password)));
+    gone.chain(fresh)
+        .filter(|(peers, _)| fits(peers))
+        .filter_map(|(peers, password)| {
+            let error = option::set_md5_key(&socket, *peers, password).err()?;
+            Some((*peers, error))
+        })
+        .collect()
+}
+
+fn protect(socket: &Socket, remote: IpAddr, protection: &Protection) -> io::Result<()> {
+    let named =
+        |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
+    option::set_md5_key(
+        socket,
+        remote.to_canonical().into(),
+        protection.password.as_ref(),
+    )
+    .map_err(|error| named("TCP MD5 key", error))?;
+    option::set_reach(socket, remote, protection.reach).map_err(|error| named("TTL", error))
 }
 
 /// Listens on one address.
@@ -92,6 +155,7 @@ pub(super) fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
+    option::prepare_listener(&socket)?;
     // A restarted agent does not wait for the TIME_WAIT of its predecessor's connections.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -113,63 +177,5 @@ fn tune(socket: &Socket, remote: IpAddr) -> io::Result<()> {
     match remote.to_canonical() {
         IpAddr::V4(_) => socket.set_tos_v4(NETWORK_CONTROL),
         IpAddr::V6(_) => socket.set_tclass_v6(NETWORK_CONTROL),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dial(remote: SocketAddr) -> Dial {
-        Dial {
-            connection: margay_bgp::ConnectionId(1),
-            peer: remote.ip(),
-            remote,
-            source: None,
-            gtsm: false,
-            password: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn the_dialler_speaks_from_the_source_address() {
-        let listener = listen(0).unwrap();
-        let remote = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
-        let dial = Dial {
-            source: Some([127, 0, 0, 9].into()),
-            ..dial(remote)
-        };
-        let (stream, accepted_by) = tokio::join!(connect(&dial), listener.accept());
-        assert!(stream.unwrap().nodelay().unwrap());
-        let (incoming, from) = accepted_by.unwrap();
-        assert_eq!(from.ip().to_canonical(), dial.source.unwrap());
-        assert!(accepted(incoming, from.ip()).unwrap().nodelay().unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_foreign_source_address_is_named() {
-        let dial = Dial {
-            source: Some([192, 0, 2, 1].into()),
-            ..dial(([127, 0, 0, 1], 1).into())
-        };
-        assert!(
-            connect(&dial)
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("source address 192.0.2.1")
-        );
-    }
-
-    #[tokio::test]
-    async fn a_demanded_protection_that_is_not_there_is_an_error() {
-        let dial = Dial {
-            gtsm: true,
-            ..dial(([127, 0, 0, 1], 1).into())
-        };
-        assert_eq!(
-            connect(&dial).await.unwrap_err().kind(),
-            io::ErrorKind::Unsupported
-        );
     }
 }

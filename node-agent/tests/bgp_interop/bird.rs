@@ -10,15 +10,28 @@ use crate::{
     THEIR_ROUTES, established, graceful_restart, refused_as, routes_go_both_ways, until, wrong_as,
 };
 
-struct Bird {
-    net: Net,
+pub(crate) struct Bird {
+    pub(crate) net: Net,
     process: Option<Process>,
 }
 
+/// BIRD's address, and ours.
+pub(crate) const V4: (&str, &str) = ("10.99.0.1", "10.99.0.2");
+pub(crate) const V6: (&str, &str) = ("fd99::1", "fd99::2");
+
 impl Bird {
     fn start(expected_as: u32) -> Self {
+        Self::start_with(Net::new(), V4, expected_as, "")
+    }
+
+    /// Over one transport, with more lines in the protocol.
+    pub(crate) fn start_with(
+        net: Net,
+        (local, neighbour): (&str, &str),
+        expected_as: u32,
+        more: &str,
+    ) -> Self {
         require("bird", "bird2");
-        let net = Net::new();
         let configuration = format!(
             "log stderr all;
             router id 10.99.0.1;
@@ -26,11 +39,12 @@ impl Bird {
             protocol static {{ ipv4; route 198.51.100.0/24 unreachable; }}
             protocol static {{ ipv6; route 2001:db8:100::/48 unreachable; }}
             protocol bgp margay {{
-                local 10.99.0.1 as 65001;
-                neighbor 10.99.0.2 as {expected_as};
+                local {local} as 65001;
+                neighbor {neighbour} as {expected_as};
+                {more}
                 hold time 9; keepalive time 3; connect delay time 1; connect retry time 1; error wait time 1, 2;
                 graceful restart on;
-                ipv4 {{ import all; export where source = RTS_STATIC; }};
+                ipv4 {{ import all; export where source = RTS_STATIC; next hop address 10.99.0.1; }};
                 ipv6 {{ import all; export where source = RTS_STATIC; next hop address fd99::1; }};
             }}"
         );
@@ -56,7 +70,7 @@ impl Bird {
         });
     }
 
-    fn birdc(&self, command: &str) -> String {
+    pub(crate) fn birdc(&self, command: &str) -> String {
         let socket: PathBuf = self.net.folder.join("bird.ctl");
         let output = Command::new("birdc")
             .args(["-r", "-s"])

@@ -7,13 +7,18 @@ use crate::ours::{self, OUR_AS, Ours};
 use crate::router::Router;
 use crate::{graceful_restart, refused_as, routes_go_both_ways, until, wrong_as};
 
-struct Frr {
-    net: Net,
+pub(crate) struct Frr {
+    pub(crate) net: Net,
     _process: Process,
 }
 
 impl Frr {
     fn start(expected_as: u32) -> Self {
+        Self::start_with(expected_as, "")
+    }
+
+    /// With more lines about the neighbour.
+    pub(crate) fn start_with(expected_as: u32, more: &str) -> Self {
         require("bgpd", "frr");
         require("vtysh", "frr");
         let net = Net::new();
@@ -28,6 +33,7 @@ router bgp 65001
  neighbor 10.99.0.2 remote-as {expected_as}
  neighbor 10.99.0.2 timers 3 9
  neighbor 10.99.0.2 timers connect 1
+ {more}
  address-family ipv4 unicast
   network 198.51.100.0/24
   neighbor 10.99.0.2 activate
@@ -77,13 +83,28 @@ route-map next-hop permit 10
         frr
     }
 
-    fn vtysh(&self, command: &str) -> String {
+    pub(crate) fn vtysh(&self, command: &str) -> String {
         let mut vtysh = Command::new("vtysh");
         vtysh
             .arg("--vty_socket")
             .arg(&self.net.folder)
             .args(["-d", "bgpd", "-c", command]);
         String::from_utf8_lossy(&vtysh.output().unwrap().stdout).into_owned()
+    }
+}
+
+impl Frr {
+    /// Changes the running configuration.
+    pub(crate) fn configure(&self, lines: &[&str]) {
+        let mut vtysh = Command::new("vtysh");
+        vtysh.arg("--vty_socket").arg(&self.net.folder);
+        vtysh.args(["-d", "bgpd", "-c", "configure terminal"]);
+        for line in lines {
+            vtysh.args(["-c", line]);
+        }
+        let output = vtysh.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.trim().is_empty(), "{text}");
     }
 }
 

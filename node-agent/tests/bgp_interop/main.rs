@@ -16,6 +16,7 @@ mod frr;
 mod net;
 mod ours;
 mod router;
+mod transport;
 
 use std::time::{Duration, Instant};
 

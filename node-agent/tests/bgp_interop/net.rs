@@ -121,6 +121,18 @@ impl Place {
         );
     }
 
+    /// How often the kernel here has counted `name` in `/proc/net/netstat`.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let output = self.command("cat").arg("/proc/net/netstat").output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let value = lines.chunks(2).find_map(|pair| {
+            let place = pair[0].split(' ').position(|word| word == name)?;
+            pair[1].split(' ').nth(place)?.parse().ok()
+        });
+        value.unwrap_or_else(|| panic!("the kernel counts no {name}"))
+    }
+
     /// Starts a daemon that logs into `log`.
     pub(crate) fn daemon(
         &self,

@@ -65,6 +65,67 @@ pub struct BGPPeerSpec {
         skip_serializing_if = "Option::is_none"
     )]
     pub allow_own_as: Option<u8>,
+    /// Authentication of the TCP connection; none when left out. Without its password the session stays down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
+    /// Send with TTL 255 and drop what has come further than a neighbour's, or than `multihop` says (RFC 5082). The peer must do the same.
+    #[serde(default)]
+    pub ttl_security: bool,
+    /// How many hops away the peer may be. When left out: 1 for an external router on a link of the node, else as many as it takes.
+    #[schemars(range(min = 1, max = 255))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multihop: Option<u8>,
+}
+
+/// How both ends prove who they are.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Authentication {
+    /// `MD5` (RFC 2385). `AO` (RFC 5925) is understood and not supported yet: it keeps the session down.
+    #[serde(default)]
+    pub method: Method,
+    /// Where the password is.
+    pub password_secret_ref: SecretKey,
+}
+
+/// An option of TCP that authenticates segments.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+pub enum Method {
+    /// RFC 2385.
+    #[default]
+    MD5,
+    /// RFC 5925.
+    AO,
+}
+
+/// A value of a Secret in the namespace of the agents.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = ("self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')", "name must be the name of a Secret in the namespace of the agents (given: {self.name}): lower case letters, digits, `-` and `.`"))]
+#[x_kube(validation = ("self.key.matches('^[-._a-zA-Z0-9]+$')", "key must be a key of the Secret (given: {self.key}): letters, digits, `-`, `_` and `.`"))]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the value.
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(default = "default_key")]
+    pub key: String,
+}
+
+impl Default for SecretKey {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            key: default_key(),
+        }
+    }
+}
+
+fn default_key() -> String {
+    "password".to_owned()
 }
 
 /// A peer's AS number, or its relation to ours.

@@ -113,8 +113,7 @@ impl Peer {
             peer: self.config.address,
             remote: SocketAddr::new(self.config.address, self.config.remote_port),
             source: self.config.source,
-            gtsm: self.config.gtsm,
-            password: self.config.password.clone(),
+            protection: self.config.protection.clone(),
         }));
     }
 

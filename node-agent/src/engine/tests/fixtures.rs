@@ -3,6 +3,7 @@
 use super::{super::*, SELF, attach, detach};
 use crate::kernel::events::{self, Address, Link, RouteEntry, RouteHop};
 use k8s_openapi::{
+    ByteString,
     api::networking::v1::{NetworkPolicy, NetworkPolicySpec},
     apimachinery::pkg::apis::meta::v1::{LabelSelector, Time},
     jiff::Timestamp,
@@ -15,7 +16,7 @@ use margay_proto::{
         BGPConfiguration, BGPConfigurationSpec, BGPNode, BGPNodeSpec, BGPPeer, BGPPeerSpec,
         Condition, IPPool, IPPoolSpec, IPPoolStatus, NodeConfig, NodeConfigSpec,
     },
-    slim::{Namespace, Node, NodeAddress, Pod},
+    slim::{Namespace, Node, NodeAddress, Pod, Secret},
 };
 
 pub(super) trait Labelled: ResourceExt + Sized {
@@ -65,6 +66,17 @@ pub(super) fn node_config(name: &str, spec: NodeConfigSpec) -> NodeConfig {
 /// From JSON, as users write it.
 pub(super) fn peer(name: &str, spec: serde_json::Value) -> BGPPeer {
     BGPPeer::new(name, serde_json::from_value::<BGPPeerSpec>(spec).unwrap())
+}
+
+/// With one value, and the annotation that `kubectl apply` leaves.
+pub(super) fn secret(name: &str, key: &str, value: &str) -> Secret {
+    let mut secret = Secret::default();
+    secret.metadata.name = Some(name.to_owned());
+    secret.metadata.annotations = Some([("last-applied".to_owned(), value.to_owned())].into());
+    secret
+        .data
+        .insert(key.to_owned(), ByteString(value.as_bytes().to_vec()));
+    secret
 }
 
 pub(super) fn bgp_node(name: &str, as_number: u32, addresses: &[&str]) -> BGPNode {
@@ -296,6 +308,7 @@ impl State {
             Event::Peers(all(&inputs.peers)),
             Event::BgpNodes(all(&inputs.bgp_nodes)),
             Event::NodeConfigs(all(&inputs.node_configs)),
+            Event::Secrets(all(&inputs.secrets)),
             Event::Pods(Change::Reset(self.pods.clone())),
             Event::Namespaces(Change::Reset(self.namespaces.clone())),
             Event::Policies(Change::Reset(self.policies.clone())),
@@ -340,4 +353,4 @@ macro_rules! input {
     };
 }
 
-input!(Node => nodes, IPPool => pools, BGPConfiguration => configurations, BGPPeer => peers, BGPNode => bgp_nodes, NodeConfig => node_configs);
+input!(Node => nodes, IPPool => pools, BGPConfiguration => configurations, BGPPeer => peers, BGPNode => bgp_nodes, NodeConfig => node_configs, Secret => secrets);

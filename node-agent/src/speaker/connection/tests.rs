@@ -13,7 +13,7 @@ async fn connection() -> (Outbox, mpsc::Receiver<Event>, TcpStream, JoinHandle<(
     let address = listener.local_addr().unwrap();
     let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
     let (sender, events) = mpsc::channel(4);
-    let (outbox, inbox) = outbox();
+    let (outbox, inbox) = outbox(Protection::default());
     let task = tokio::spawn(carry(ID, accepted.unwrap().0, inbox, sender));
     (outbox, events, peer.unwrap(), task)
 }
@@ -115,14 +115,13 @@ async fn a_failed_dial_says_why() {
         .local_addr()
         .unwrap();
     let (sender, mut events) = mpsc::channel(4);
-    let (_outbox, inbox) = outbox();
+    let (_outbox, inbox) = outbox(Protection::default());
     let request = Dial {
         connection: ID,
         peer: free.ip(),
         remote: free,
         source: None,
-        gtsm: false,
-        password: None,
+        protection: Protection::default(),
     };
     dial(request, None, inbox, sender).await;
     let Some(Event::ConnectFailed { reason, .. }) = events.recv().await else {
@@ -143,11 +142,10 @@ async fn a_dial_waits_until_the_earlier_connection_has_said_everything() {
         peer: remote.ip(),
         remote,
         source: None,
-        gtsm: false,
-        password: None,
+        protection: Protection::default(),
     };
     let (sender, mut events) = mpsc::channel(4);
-    let (_outbox, inbox) = super::outbox();
+    let (_outbox, inbox) = super::outbox(Protection::default());
     tokio::spawn(dial(request, Some(earlier), inbox, sender));
     assert!(
         tokio::time::timeout(Duration::from_millis(100), listener.accept())
