@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_events_are_an_overrun_and_no_error() {
+    fn item_124_lost_events_are_an_overrun_and_no_error() {
         isolated(async || {
             let mut events = Events::subscribe(&[]).unwrap();
             SockRef::from(events.socket.socket_ref())

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn families_have_ranges_of_their_own_and_foreign_ids_are_left_alone() {
+    fn item_123_families_have_ranges_of_their_own_and_foreign_ids_are_left_alone() {
         let mut objects = Objects::default();
         let foreign = |id| NexthopEntry {
             id,
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_took_is_made_again() {
+    fn item_123_what_the_kernel_took_is_made_again() {
         let mut objects = Objects::default();
         let both = hops(&[1, 2]);
         let before = step(&mut objects, &[], &[&both]);

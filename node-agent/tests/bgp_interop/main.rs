@@ -13,6 +13,7 @@
 
 mod bird;
 mod frr;
+mod herd;
 mod net;
 mod ours;
 mod router;

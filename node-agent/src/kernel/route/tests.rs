@@ -1,3 +1,5 @@
+mod changes;
+
 use std::time::Duration;
 
 use margay_proto::names::ROUTE_PROTOCOL;
@@ -162,7 +164,7 @@ fn all_kinds_of_routes_appear_and_go() {
 }
 
 #[test]
-fn a_restarted_agent_finds_its_routes_and_writes_nothing() {
+fn item_125_a_restarted_agent_finds_its_routes_and_writes_nothing() {
     isolated(async || {
         let up = uplinks();
         pod_link("mgy000000000001");
@@ -182,7 +184,7 @@ fn a_restarted_agent_finds_its_routes_and_writes_nothing() {
 }
 
 #[test]
-fn losing_a_next_hop_is_one_write() {
+fn item_121_losing_a_next_hop_is_one_write() {
     isolated(async || {
         let up = uplinks();
         let prefixes: Vec<String> = (0..1000)
@@ -214,7 +216,7 @@ fn losing_a_next_hop_is_one_write() {
 }
 
 #[test]
-fn what_others_delete_or_replace_comes_back() {
+fn item_123_what_others_delete_or_replace_comes_back() {
     isolated(async || {
         let up = uplinks();
         pod_link("mgy000000000001");
@@ -263,7 +265,7 @@ fn what_others_delete_or_replace_comes_back() {
 }
 
 #[test]
-fn a_dead_uplink_costs_its_next_hops_only() {
+fn item_122_a_dead_uplink_costs_its_next_hops_only() {
     isolated(async || {
         let up = uplinks();
         let routes = set(vec![
@@ -307,119 +309,5 @@ fn a_dead_uplink_costs_its_next_hops_only() {
         apply(&mut sink, &routes).await;
         assert!(shown("-4").contains("10.244.3.0"));
         assert!(sink.apply(&routes).await.unwrap().is_unchanged());
-    });
-}
-
-#[test]
-fn one_bad_route_stops_no_other_and_foreign_ones_are_not_overwritten() {
-    isolated(async || {
-        let up = uplinks();
-        pod_link("mgy000000000001");
-        ip("route add 10.244.1.0/26 via 172.31.0.9 metric 2048");
-        let mut routes = everything(up);
-        routes.extend(set(vec![
-            (
-                "10.244.0.9/32",
-                Route {
-                    target: Target::Pod {
-                        link: "mgy000000000009".into(),
-                    },
-                    src: None,
-                },
-            ),
-            ("10.244.9.0/26", via(&[("198.51.100.1", up[0])])),
-            ("10.244.10.0/26", via(&[])),
-            ("fd00:10:244:0:9::/122", via(&[("172.31.0.1", up[0])])),
-            (
-                "10.244.11.0/26",
-                Route {
-                    target: Target::Pod {
-                        link: "mgy000000000001".into(),
-                    },
-                    src: "192.0.2.1".parse().ok(),
-                },
-            ),
-        ]));
-        let mut sink = RouteSink::open().unwrap();
-        for _ in 0..2 {
-            let applied = sink.apply(&routes).await.unwrap();
-            let mut failed: Vec<String> = applied
-                .failed
-                .iter()
-                .map(|f| f.prefix.to_string())
-                .collect();
-            failed.sort();
-            failed.dedup();
-            let expected = [
-                "10.244.0.9/32",
-                "10.244.1.0/26",
-                "10.244.10.0/26",
-                "10.244.11.0/26",
-                "10.244.9.0/26",
-                "fd00:10:244:0:9::/122",
-            ];
-            assert_eq!(failed, expected);
-            assert!(
-                applied
-                    .failed
-                    .iter()
-                    .all(|f| f.error.to_string().contains(&f.prefix.to_string())),
-                "{:?}",
-                applied.failed
-            );
-        }
-        assert!(ip("route show 10.244.1.0/26").contains("172.31.0.9"));
-        assert!(shown("-4").contains("10.244.2.0/26") && shown("-6").contains("fd00:10:244::5"));
-        // Once the other owner leaves, ours goes in.
-        let mut events = Events::subscribe(&[sink.port()]).unwrap();
-        ip("route del 10.244.1.0/26 metric 2048");
-        hurt(&mut events, &mut sink).await;
-        sink.apply(&routes).await.unwrap();
-        assert!(shown("-4").contains("10.244.1.0/26"));
-    });
-}
-
-#[test]
-fn kinds_change_in_place_and_strays_of_our_protocol_go() {
-    isolated(async || {
-        let up = uplinks();
-        pod_link("mgy000000000001");
-        ip("route add 10.250.0.0/24 via 172.31.0.1 proto 83 metric 5");
-        ip("-6 route add fd99::/64 via fd31::1 proto 83 metric 5");
-        let mut sink = RouteSink::open().unwrap();
-        let pod = || Route {
-            target: Target::Pod {
-                link: "mgy000000000001".into(),
-            },
-            src: None,
-        };
-        let unreachable = || Route {
-            target: Target::Unreachable,
-            src: None,
-        };
-        for prefix in ["10.244.0.5/32", "fd00:10:244::5/128"] {
-            let gateway = if prefix.contains(':') {
-                "fd31::1"
-            } else {
-                "172.31.0.1"
-            };
-            for route in [
-                pod(),
-                unreachable(),
-                via(&[(gateway, up[0])]),
-                pod(),
-                via(&[(gateway, up[0])]),
-                unreachable(),
-            ] {
-                let wanted = set(vec![(prefix, route)]);
-                apply(&mut sink, &wanted).await;
-                assert_eq!(
-                    RouteSink::open().unwrap().adopt().await.unwrap().routes,
-                    wanted
-                );
-            }
-        }
-        apply(&mut sink, &RouteSet::new()).await;
-        assert_eq!((shown("-4"), shown("-6")), (String::new(), String::new()));
     });
 }

@@ -44,7 +44,7 @@ fn uplinks() {
 }
 
 #[test]
-fn next_hops_resolve_through_the_nodes_own_routes_only() {
+fn item_072_next_hops_resolve_through_the_nodes_own_routes_only() {
     isolated(async || {
         uplinks();
         ip("route add default via 172.31.0.1");
@@ -115,7 +115,7 @@ fn next_hops_resolve_through_the_nodes_own_routes_only() {
 }
 
 #[test]
-fn a_lost_link_or_address_takes_its_routes_although_the_kernel_is_silent() {
+fn item_122_a_lost_link_or_address_takes_its_routes_although_the_kernel_is_silent() {
     isolated(async || {
         uplinks();
         ip("route add 203.0.113.0/24 via 172.31.1.1");
