@@ -4,9 +4,9 @@
 //!   octets written by hand ─► Speaker ─► octets read by hand, events, routes for the kernel
 //! ```
 //! A test's name begins with the number of its item (`item_041_…`); one item may have several tests, and some live
-//! beside what they need (the kernel's routes in `node-agent`, sockets in `bgp_interop`). Neither the
-//! messages sent nor those heard pass through this crate's own encoder or decoder: an error that both had in common
-//! would be seen.
+//! beside what they need (the kernel's routes in `node-agent`, sockets in `bgp_interop`). [`coverage`] counts them all
+//! and says what is open. Neither the messages sent nor those heard pass through this crate's own encoder or
+//! decoder: an error that both had in common would be seen.
 //!
 //! | module | items | what |
 //! |---|---|---|
@@ -17,18 +17,25 @@
 //! | `table`, `stage` | | every event in every state |
 //! | `update` | 41-59 | where an UPDATE ends and what one error does to it |
 //! | `attributes`, `path` | 60-88 | each attribute |
+//! | `refresh` | 89-90 | ROUTE-REFRESH |
+//! | `restart` | 92-102 | graceful restart, both roles |
+//! | `decision` | 107-109 | best path as peers see it |
 
 #![allow(clippy::unwrap_used, reason = "a test panics on everything unexpected")]
 
 mod attempts;
 mod attributes;
 mod collision;
+mod coverage;
+mod decision;
 mod fsm;
 mod header;
 mod octets;
 mod open;
 mod outcome;
 mod path;
+mod refresh;
+mod restart;
 mod script;
 mod stage;
 mod table;

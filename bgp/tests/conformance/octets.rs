@@ -113,7 +113,8 @@ pub(crate) fn graceful(flags: u8, time: u16, families: &[(u8, bool)]) -> Vec<u8>
     capability(64, &value)
 }
 
-/// The N bit of [`graceful`].
+/// The R and N bits of [`graceful`].
+pub(crate) const RESTARTING: u8 = 0x80;
 pub(crate) const NOTIFYING: u8 = 0x40;
 
 /// An UPDATE of its three parts.

@@ -24,7 +24,7 @@ fn path(last: u8) -> Candidate {
 }
 
 #[test]
-fn each_step_decides_in_its_turn() {
+fn item_107_each_step_decides_in_its_turn() {
     type Worsen = fn(&mut Candidate);
     let steps: [(Reason, Worsen); 9] = [
         (Reason::LocalPref, |c| c.local_pref = 99),
@@ -59,7 +59,7 @@ fn each_step_decides_in_its_turn() {
 }
 
 #[test]
-fn med_counts_only_within_one_neighbour_as_and_order_never_matters() {
+fn item_107_med_counts_only_within_one_neighbour_as_and_order_never_matters() {
     let mut paths = vec![path(1), path(2), path(3), path(4), path(5)];
     (paths[0].med, paths[0].neighbour) = (10, Some(Asn(1)));
     (paths[1].med, paths[1].neighbour) = (5, Some(Asn(2)));
@@ -91,7 +91,7 @@ fn permute(paths: &mut Vec<Candidate>, from: usize, check: &mut impl FnMut(&[Can
 }
 
 #[test]
-fn multipath_holds_what_is_equal_up_to_the_metric() {
+fn item_108_multipath_holds_what_is_equal_up_to_the_metric() {
     let mut paths = [path(1), path(2), path(3)];
     paths[2].metric = 11;
     assert_eq!(
