@@ -28,6 +28,10 @@ test-unit: ## format, lints, licences, gates and unit tests only
 test-lab: ## scenarios on a real cluster; SCENARIO=name runs one
 	@tests/run.sh lab $(SCENARIO)
 
+.PHONY: fuzz
+fuzz: ## fuzz what reads octets from BGP peers, ten minutes a target; SECONDS_EACH=180, TARGET=update
+	@SECONDS_EACH="$(SECONDS_EACH)" TARGET="$(TARGET)" tests/fuzz.sh
+
 .PHONY: build
 build: ## the release binaries, static
 	@cargo build --release --locked --workspace --bins
