@@ -10,7 +10,7 @@
 mod checks;
 mod facts;
 
-use crate::{engine::Plan, speaker::Handle};
+use crate::{engine::Plan, speaker::Handle, watch::Outages};
 use facts::Facts;
 use margay_proto::rpc::agent::{DoctorReply, Uplink};
 use std::{path::PathBuf, sync::Arc};
@@ -27,6 +27,8 @@ pub struct Doctor {
     pub speaker: Handle,
     /// Why ADD is not served; none when it is.
     pub serving: watch::Receiver<Option<String>>,
+    /// The watches that fail.
+    pub outages: Outages,
     /// The installed plugin.
     pub plugin: PathBuf,
     /// The network configuration list.

@@ -29,7 +29,7 @@ pub use gates::{Gate, Gates};
 pub use heartbeat::{Heartbeat, Heartbeats};
 pub use metrics::Metrics;
 
-use crate::speaker::socket;
+use crate::{speaker::socket, watch::Outages};
 
 /// What the endpoints show.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Health {
     pub heartbeats: Heartbeats,
     /// What must be true before the node may be used.
     pub gates: Gates,
+    /// Watches that fail; an agent that the API server refuses is not ready.
+    pub outages: Outages,
     /// The counters.
     pub metrics: Arc<Metrics>,
 }
@@ -68,7 +70,7 @@ async fn healthz(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
-    verdict(health.gates.closed())
+    verdict([health.gates.closed(), health.outages.refused()].concat())
 }
 
 async fn metrics_text(State(health): State<Health>) -> impl IntoResponse {

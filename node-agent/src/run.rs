@@ -29,6 +29,7 @@ use crate::{
     speaker,
     state::{LastKnown, StateFile},
     warnings,
+    watch::Outages,
 };
 use anyhow::Context;
 use kube::Client;
@@ -121,7 +122,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         .context("credentials of the agent's service account")?;
     let local = wiring.local(ground, &client);
     let (node, events) = (wiring.options.node.clone(), &local.core.events);
-    watches::start(&mut wiring.tasks, &client, &node, events, local.blocks);
+    wiring.watches(&client, events, local.blocks);
     let reporter = Reporter {
         node,
         client,
@@ -143,6 +144,7 @@ struct Wiring {
     cancel: CancellationToken,
     metrics: Arc<Metrics>,
     heartbeats: Heartbeats,
+    outages: Outages,
 }
 
 /// What the node itself remembers: its files and its kernel.
@@ -186,9 +188,11 @@ impl Wiring {
     fn new(options: Options, gates: Gates) -> Self {
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let (metrics, heartbeats) = (Arc::new(Metrics::new()), Heartbeats::new());
+        let outages = Outages::default();
         let health = health::Health {
             heartbeats: heartbeats.clone(),
             gates,
+            outages: outages.clone(),
             metrics: metrics.clone(),
         };
         tasks.spawn(health::serve(options.health_port, health, cancel.clone()));
@@ -198,6 +202,7 @@ impl Wiring {
             cancel,
             metrics,
             heartbeats,
+            outages,
         }
     }
 
@@ -238,6 +243,7 @@ impl Wiring {
             plans: core.plans.clone(),
             speaker: core.speaker.clone(),
             serving: serving.clone(),
+            outages: self.outages.clone(),
             plugin: self.options.cni_bin.join(names::CNI_NAME),
             conflist: self.options.conflist.clone(),
         };

@@ -6,6 +6,10 @@
 //! A watch that breaks is retried in the process with back-off, never by exiting; meanwhile the engine keeps what it has (a stale source
 //! freezes, it never deletes). A kind that is absent (404) counts as empty and is probed again.
 
+mod outages;
+
+pub use outages::{Outage, Outages};
+
 use crate::engine::Change;
 use futures::TryStreamExt;
 use kube::{
@@ -27,6 +31,7 @@ pub async fn run<K, E>(
     config: watcher::Config,
     wrap: fn(Change<K>) -> E,
     events: mpsc::Sender<E>,
+    outages: Outages,
 ) -> anyhow::Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -37,7 +42,11 @@ where
     let mut listed = Vec::new();
     let mut empty_sent = false;
     loop {
-        let change = match stream.try_next().await {
+        let told = stream.try_next().await;
+        if told.is_ok() {
+            outages.works(&kind);
+        }
+        let change = match told {
             Ok(None) => anyhow::bail!("the watch of {kind} ended"),
             Ok(Some(watcher::Event::Init)) => {
                 listed.clear();
@@ -61,6 +70,7 @@ where
                 Change::Reset(Vec::new())
             }
             Err(error) => {
+                let refused = is_refused(&error);
                 // With its causes: the outermost says only that a request failed.
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::warn!(
@@ -68,6 +78,7 @@ where
                     error,
                     "watch broken, retrying; what is known stays in force"
                 );
+                outages.failed(&kind, refused, error);
                 continue;
             }
         };
@@ -80,6 +91,18 @@ where
 fn trimmed<K: Resource>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
     object
+}
+
+/// The API server answers, and not to this agent: its token is not valid any more, or its rights are gone.
+fn is_refused(error: &watcher::Error) -> bool {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
+        watcher::Error::WatchError(status) => status,
+        _ => return false,
+    };
+    matches!(status.code, 401 | 403)
 }
 
 fn is_absent(error: &watcher::Error) -> bool {

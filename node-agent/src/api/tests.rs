@@ -51,6 +51,7 @@ fn start(path: PathBuf, cancel: &CancellationToken) -> tokio::task::JoinHandle<a
         plans: watch::channel(Arc::default()).1,
         speaker: handle,
         serving: watch::channel(None).1,
+        outages: crate::watch::Outages::default(),
         plugin: path.clone(),
         conflist: "/nowhere/10-margay.conflist".into(),
     };

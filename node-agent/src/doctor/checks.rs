@@ -5,8 +5,9 @@ use margay_bgp::State;
 use margay_proto::{names::LINK_PREFIX, rpc::agent::Finding};
 
 /// Every check, in the order in which a person would look.
-const CHECKS: [fn(&Facts) -> Vec<Finding>; 12] = [
+const CHECKS: [fn(&Facts) -> Vec<Finding>; 13] = [
     serving,
+    watches,
     files,
     forwarding,
     foreign_drops,
@@ -67,6 +68,28 @@ fn files(facts: &Facts) -> Vec<Finding> {
         finding("cni-files", "error", path, ["the file is missing", remedy])
     });
     or_ok(found.collect(), "cni-files", "plugin, conflist", "there")
+}
+
+/// An agent that hears of no change goes on with what it knows, and looks well in everything else.
+fn watches(facts: &Facts) -> Vec<Finding> {
+    let found = facts.outages.iter().map(|outage| {
+        let what = format!(
+            "its watch has failed for a while ({}): what is known stays in force, and no change of it is applied",
+            outage.error
+        );
+        let remedy = if outage.refused {
+            "delete the agent's pod on this node: the next one gets a new token; if that does not help, compare its rights with docs/rbac.md"
+        } else {
+            "find out why this node does not reach the API server"
+        };
+        finding("watches", "error", &format!("watch of {}", outage.kind), [&what, remedy])
+    });
+    or_ok(
+        found.collect(),
+        "watches",
+        "API server",
+        "every kind is watched",
+    )
 }
 
 fn forwarding(facts: &Facts) -> Vec<Finding> {

@@ -5,7 +5,7 @@ use crate::kernel::{
     nft::{ForeignDrop, foreign_drops},
     survey::{Survey, survey},
 };
-use crate::speaker::Session;
+use crate::{speaker::Session, watch::Outage};
 use std::{collections::BTreeMap, fs, net::IpAddr};
 
 /// Everything that the checks decide on.
@@ -24,6 +24,8 @@ pub(super) struct Facts {
     pub(super) sessions: Vec<Session>,
     /// Why ADD is not served.
     pub(super) not_serving: Option<String>,
+    /// Watches that have failed for a while.
+    pub(super) outages: Vec<Outage>,
     /// Files that the runtime needs and that are not there.
     pub(super) missing_files: Vec<String>,
 }
@@ -66,6 +68,7 @@ pub(super) fn gather(doctor: &Doctor) -> Result<Facts, String> {
         release: read("kernel/osrelease").unwrap_or_default(),
         listener: doctor.speaker.listener.borrow().clone(),
         sessions: doctor.speaker.sessions.borrow().to_vec(),
+        outages: doctor.outages.lasting(),
         not_serving: doctor.serving.borrow().clone(),
         missing_files: files
             .into_iter()

@@ -103,8 +103,8 @@ fn add(
     };
     if held.description != wanted.description {
         return Some(format!(
-            "{}: spec.address {} is also that of {}, which comes first by name and is in force; delete one of them",
-            wanted.description, wanted.address, held.description
+            "{name}: its session with {} is not in force, because {first} asks for one with that address as well and comes first by name; delete one of them or narrow a selector",
+            wanted.address
         ));
     }
     let same = [

@@ -58,6 +58,16 @@ impl Engine {
         waiting
     }
 
+    /// Whether a block of this family is for pods of every namespace, as far as its pool is known.
+    fn owns_general(&self, family: Family) -> bool {
+        let special = |pool: &str| {
+            let pool = self.inputs.pools.get(pool);
+            pool.is_some_and(|pool| pool.spec.namespace_selector.is_some())
+        };
+        let mut blocks = self.blocks.iter().flatten();
+        blocks.any(|block| Family::of(block.cidr) == family && !special(&block.pool))
+    }
+
     pub(super) fn not_ready(&self, faults: &[String]) -> Option<String> {
         let waiting = self.waiting();
         if !waiting.is_empty() {
@@ -88,8 +98,9 @@ impl Engine {
         if let Some(family) = ahead.iter().find(|f| missing(f)) {
             return Some(format!("claiming the first {family} block"));
         }
-        // Pods would silently get one family less than their neighbours: a pool that vanished is no wish for that.
-        let orphaned = |f: &Family| owned(f) && !families.contains(f);
+        // Pods would silently get one family less than their neighbours: a pool that vanished is no wish for that. What is for some
+        // namespaces only neither replaces it nor is missed by the others.
+        let orphaned = |f: &Family| self.owns_general(*f) && !ahead.contains(f);
         let family = Family::ALL.into_iter().find(orphaned)?;
         Some(format!(
             "no {family} IPPool is active for this node, which still owns {family} blocks; `margayctl pool list` says why"

@@ -19,6 +19,7 @@ async fn endpoints_answer_over_both_families_what_is_wrong() {
     let health = Health {
         heartbeats: Heartbeats::new(),
         gates: Gates::new(),
+        outages: Outages::default(),
         metrics: Arc::default(),
     };
     let listener = socket::listen(0).unwrap();

@@ -1,6 +1,6 @@
 //! What this node watches.
 
-use super::Tasks;
+use super::Wiring;
 use crate::{
     engine::{Change, Event},
     watch,
@@ -11,51 +11,53 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tokio::sync::mpsc;
 
-/// Starts a task for each kind. Everything goes to the engine but the node's own blocks, which go to whoever owns addresses.
-pub(super) fn start(
-    tasks: &mut Tasks,
-    client: &Client,
-    node: &str,
-    events: &mpsc::Sender<Event>,
-    blocks: mpsc::Sender<Change<IPBlock>>,
-) {
-    all(tasks, client, events, Event::Nodes);
-    all(tasks, client, events, Event::Pods);
-    all(tasks, client, events, Event::Namespaces);
-    all(tasks, client, events, Event::Policies);
-    all(tasks, client, events, Event::Pools);
-    all(tasks, client, events, Event::Configurations);
-    all(tasks, client, events, Event::Peers);
-    all(tasks, client, events, Event::BgpNodes);
-    all(tasks, client, events, Event::NodeConfigs);
-    tasks.spawn(watch::run(
-        Api::namespaced(client.clone(), names::NAMESPACE),
-        watcher::Config::default(),
-        Event::Secrets,
-        events.clone(),
-    ));
-    let own = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-    tasks.spawn(watch::run(
-        Api::all(client.clone()),
-        own,
-        |change| change,
-        blocks,
-    ));
-}
+impl Wiring {
+    /// Starts a task for each kind. Everything goes to the engine but the node's own blocks, which go to whoever owns addresses.
+    pub(super) fn watches(
+        &mut self,
+        client: &Client,
+        events: &mpsc::Sender<Event>,
+        blocks: mpsc::Sender<Change<IPBlock>>,
+    ) {
+        self.all(client, events, Event::Nodes);
+        self.all(client, events, Event::Pods);
+        self.all(client, events, Event::Namespaces);
+        self.all(client, events, Event::Policies);
+        self.all(client, events, Event::Pools);
+        self.all(client, events, Event::Configurations);
+        self.all(client, events, Event::Peers);
+        self.all(client, events, Event::BgpNodes);
+        self.all(client, events, Event::NodeConfigs);
+        let every = watcher::Config::default();
+        let secrets = Api::namespaced(client.clone(), names::NAMESPACE);
+        self.watch(secrets, every.clone(), Event::Secrets, events.clone());
+        let own = every.fields(&format!("spec.nodeName={}", self.options.node));
+        self.watch(Api::all(client.clone()), own, |change| change, blocks);
+    }
 
-fn all<K>(
-    tasks: &mut Tasks,
-    client: &Client,
-    events: &mpsc::Sender<Event>,
-    wrap: fn(Change<K>) -> Event,
-) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    let config = watcher::Config::default();
-    tasks.spawn(watch::run(
-        Api::all(client.clone()),
-        config,
-        wrap,
-        events.clone(),
-    ));
+    fn all<K>(
+        &mut self,
+        client: &Client,
+        events: &mpsc::Sender<Event>,
+        wrap: fn(Change<K>) -> Event,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let config = watcher::Config::default();
+        self.watch(Api::all(client.clone()), config, wrap, events.clone());
+    }
+
+    fn watch<K, E>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        wrap: fn(Change<K>) -> E,
+        to: mpsc::Sender<E>,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+        E: Send + 'static,
+    {
+        let outages = self.outages.clone();
+        self.tasks.spawn(watch::run(api, config, wrap, to, outages));
+    }
 }

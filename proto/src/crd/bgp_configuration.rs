@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Mesh", type_ = "string", json_path = ".spec.mesh"),
     validation = kube::core::Rule::new("self.metadata.name == 'default'").message("there is one BGPConfiguration, and its name is `default`"),
 )]
-#[x_kube(validation = ("self.keepaliveSeconds * 3 <= self.holdSeconds", "keepaliveSeconds may be at most a third of holdSeconds (RFC 4271 section 4.4)"))]
+#[x_kube(validation = ("self.keepaliveSeconds * 3 <= self.holdSeconds", "keepaliveSeconds may be at most a third of holdSeconds (RFC 4271 section 4.4); left out it is 3, so holdSeconds below 9 needs one"))]
 #[x_kube(validation = ("self.asNumber != 23456 && self.asNumber != 65535", "asNumber may not be reserved (given: {self.asNumber == 23456 ? '23456' : '65535'}): 23456 is AS_TRANS (RFC 6793), 65535 is reserved by RFC 7300; private ones are 64512 to 65534 and 4200000000 to 4294967294 (RFC 6996)"))]
 #[serde(rename_all = "camelCase")]
 pub struct BGPConfigurationSpec {

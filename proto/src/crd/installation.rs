@@ -70,7 +70,7 @@ pub enum ImagePullPolicy {
 /// A pool that the Installation brings.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16 (given: {self.cidr})"))]
-#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).ip().isGlobalUnicast()", "cidr must be of unicast addresses that pods can have (given: {self.cidr}): not of loopback, link-local, multicast or unspecified ones"))]
+#[x_kube(validation = ("!isCIDR(self.cidr) || !['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/127', 'fe80::/10', 'ff00::/8'].exists(other, cidr(other).containsCIDR(self.cidr) || cidr(self.cidr).containsCIDR(other))", "cidr must be of unicast addresses that pods can have (given: {self.cidr}): none of them loopback, link-local, multicast, reserved or unspecified"))]
 #[serde(rename_all = "camelCase")]
 pub struct InstallationPool {
     /// Name of the IPPool.

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
     )
 )]
 #[x_kube(validation = ("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()", "cidr must be a network in CIDR notation without host bits, such as 10.244.0.0/16 (given: {self.cidr})"))]
-#[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).ip().isGlobalUnicast()", "cidr must be of unicast addresses that pods can have (given: {self.cidr}): not of loopback, link-local, multicast or unspecified ones"))]
+#[x_kube(validation = ("!isCIDR(self.cidr) || !['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/127', 'fe80::/10', 'ff00::/8'].exists(other, cidr(other).containsCIDR(self.cidr) || cidr(self.cidr).containsCIDR(other))", "cidr must be of unicast addresses that pods can have (given: {self.cidr}): none of them loopback, link-local, multicast, reserved or unspecified"))]
 #[x_kube(validation = ("!has(self.blockSize) || !isCIDR(self.cidr) || (cidr(self.cidr).ip().family() == 4 ? self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116 && self.blockSize <= 128)", "blockSize must be 20 to 32 for IPv4 and 116 to 128 for IPv6 (given: cidr {self.cidr})"))]
 #[x_kube(validation = ("!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122)", "cidr must hold at least one block: its prefix length may not exceed blockSize (26 for IPv4, 122 for IPv6 when left out) (given: {self.cidr})"))]
 #[x_kube(validation = ("has(self.blockSize) == has(oldSelf.blockSize) && (!has(self.blockSize) || self.blockSize == oldSelf.blockSize)", "blockSize is immutable: create another pool instead"))]

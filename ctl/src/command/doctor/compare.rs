@@ -52,19 +52,20 @@ fn or_ok(found: Vec<Line>, check: &str, object: &str, what: &str) -> Vec<Line> {
     }
 }
 
-/// Two speakers with one identifier refuse each other, or take each other's routes for their own.
+/// Two speakers of one AS with one identifier refuse each other, or take each other's routes for their own; in different ones they may
+/// have the same (RFC 6286).
 fn router_ids(nodes: &[BGPNode]) -> Vec<Line> {
-    let mut of_id: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut of_id: BTreeMap<(&str, u32), Vec<String>> = BTreeMap::new();
     for node in nodes {
         of_id
-            .entry(&node.spec.router_id)
+            .entry((&node.spec.router_id, node.spec.as_number))
             .or_default()
             .push(node.name_any());
     }
-    let found = of_id.iter().filter(|(_, nodes)| nodes.len() > 1).flat_map(|(id, nodes)| {
+    let found = of_id.iter().filter(|(_, nodes)| nodes.len() > 1).flat_map(|((id, asn), nodes)| {
         nodes.iter().map(move |node| {
             let others: Vec<&str> = nodes.iter().filter(|n| *n != node).map(String::as_str).collect();
-            let what = format!("its router id {id} is also that of {}", others.join(", "));
+            let what = format!("its router id {id} is also that of {} in AS {asn}", others.join(", "));
             let remedy = "give each a routerID of its own in a NodeConfig, or leave it out: then it is the node's IPv4 address";
             Line::new(node, ["router-id", "error"], &format!("BGPNode/{node}"), [&what, remedy])
         })
@@ -73,7 +74,7 @@ fn router_ids(nodes: &[BGPNode]) -> Vec<Line> {
         found.collect(),
         "router-id",
         "BGPNodes",
-        "every router id is there once",
+        "every router id is there once in its AS",
     )
 }
 
@@ -134,9 +135,18 @@ fn pool_states(pools: &[IPPool]) -> Vec<Line> {
             .map(|s| s.conditions.as_slice())
             .unwrap_or_default();
         let object = format!("IPPool/{}", pool.name_any());
-        conditions
+        let unseen = conditions.iter().all(|c| c.type_ != "Active");
+        let unseen = unseen.then(|| {
+            let what = "it has no condition Active, so pods get no address of it: no operator has looked at it yet";
+            let remedy = "kubectl -n margay-system get deployments,leases: does an operator run and lead?";
+            Line::new("", ["pool", "error"], &object, [what, remedy])
+        });
+        let told: Vec<Line> = conditions
             .iter()
-            .filter_map(move |c| pool_condition(&object, c))
+            .filter_map(|c| pool_condition(&object, c))
+            .chain(unseen)
+            .collect();
+        told
     });
     or_ok(
         found.collect(),
@@ -226,11 +236,15 @@ mod tests {
         assert_eq!(
             wrong(router_ids(&nodes)),
             [
-                "error n1 BGPNode/n1 its router id 1.1.1.1 is also that of n2",
-                "error n2 BGPNode/n2 its router id 1.1.1.1 is also that of n1"
+                "error n1 BGPNode/n1 its router id 1.1.1.1 is also that of n2 in AS 64512",
+                "error n2 BGPNode/n2 its router id 1.1.1.1 is also that of n1 in AS 64512"
             ]
         );
         assert_eq!(router_ids(&nodes[1..]).len(), 1);
+        let mut other = node("n2", "1.1.1.1");
+        other.spec.as_number = 64513;
+        let apart = [node("n1", "1.1.1.1"), other];
+        assert_eq!(wrong(router_ids(&apart)), [""; 0], "RFC 6286");
     }
 
     #[test]
@@ -269,6 +283,11 @@ mod tests {
             ]
         );
         assert_eq!(wrong(pool_states(&pools[..2])), Vec::<String>::new());
+        let unseen = wrong(pool_states(&[pool("d", json!([]))]));
+        assert!(
+            unseen[0].contains("IPPool/d it has no condition Active"),
+            "{unseen:?}"
+        );
         assert_eq!(wrong(pool_states(&[])).len(), 1);
     }
 

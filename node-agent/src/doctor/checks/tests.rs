@@ -1,6 +1,6 @@
 use super::*;
 use crate::kernel::{nft::ForeignDrop, survey::SurveyedLink};
-use crate::speaker::Session;
+use crate::{speaker::Session, watch::Outage};
 
 fn link(name: &str, mtu: u32, address: &str) -> SurveyedLink {
     SurveyedLink {
@@ -61,10 +61,20 @@ fn a_healthy_node_has_an_ok_for_every_check() {
 type Fault = (fn(&mut Facts), &'static str);
 
 /// What is done to a healthy node, and how the finding begins.
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 15] = [
     (
         |f| f.not_serving = Some("no IPPool is active".into()),
         "error agent: agent: no IPPool is active",
+    ),
+    (
+        |f| {
+            f.outages.push(Outage {
+                kind: "NetworkPolicy".into(),
+                refused: true,
+                error: "Unauthorized".into(),
+            });
+        },
+        "error watches: watch of NetworkPolicy",
     ),
     (
         |f| f.missing_files.push("/opt/cni/bin/margay".into()),

@@ -193,7 +193,7 @@ fn of_two_objects_for_one_address_the_first_by_name_is_in_force() {
     assert_eq!(
         plan.faults,
         [
-            "BGPPeer/y: spec.address 172.31.0.254 is also that of BGPPeer/x, which comes first by name and is in force; delete one of them"
+            "BGPPeer/y: its session with 172.31.0.254 is not in force, because BGPPeer/x asks for one with that address as well and comes first by name; delete one of them or narrow a selector"
         ]
     );
 }

@@ -65,6 +65,28 @@ fn pools_and_blocks_decide_whether_pods_can_start() {
     );
 }
 
+/// Pods of the other namespaces would get one family less, and nobody would say so.
+#[test]
+fn a_pool_for_some_namespaces_replaces_no_general_one() {
+    let mut state = State::cluster();
+    let mut special = state.inputs.pools.remove("v6").unwrap();
+    special.metadata.name = Some("special".to_owned());
+    special.spec.namespace_selector = selector("team", "red");
+    state.inputs.pools.insert("special".to_owned(), special);
+    assert!(
+        not_ready(&state).starts_with("no IPv6 IPPool is active"),
+        "{}",
+        not_ready(&state)
+    );
+    // A block of a pool that never was for everybody is missed by nobody.
+    for block in &mut state.blocks {
+        if block.cidr.is_ipv6() {
+            block.pool = "special".to_owned();
+        }
+    }
+    assert_eq!(not_ready(&state), "ready");
+}
+
 #[test]
 fn a_pool_for_some_namespaces_needs_no_block_before_a_pod_comes() {
     let mut state = State::cluster();

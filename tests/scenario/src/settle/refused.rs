@@ -27,6 +27,22 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         "{cidr: 'ff02::/64'}",
         &["cidr must be of unicast addresses", "given: ff02::/64"],
     ),
+    // Networks that hold more than the address they are written with.
+    (
+        "IPPool",
+        "{cidr: 126.0.0.0/7}",
+        &["cidr must be of unicast addresses", "given: 126.0.0.0/7"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 'fc00::/6'}",
+        &["cidr must be of unicast addresses", "given: fc00::/6"],
+    ),
+    (
+        "IPPool",
+        "{cidr: 240.0.0.0/16}",
+        &["cidr must be of unicast addresses", "reserved"],
+    ),
     (
         "NodeConfig",
         "{asNumber: 23456}",
