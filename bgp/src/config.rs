@@ -103,6 +103,8 @@ pub struct PeerConfig {
     pub export: Policy,
     /// What guards the connection below BGP; for the driver, carried through in [`Dial`](crate::Dial).
     pub protection: Protection,
+    /// RFC 5882; for the driver, which runs the session and says what came of it by [`Speaker::path_lost`](crate::Speaker::path_lost).
+    pub bfd: Option<crate::bfd::Parameters>,
 }
 
 impl PeerConfig {
@@ -129,6 +131,7 @@ impl PeerConfig {
             import: Policy::reject_all(),
             export: Policy::reject_all(),
             protection: Protection::default(),
+            bfd: None,
         }
     }
 

@@ -10,6 +10,8 @@
 //! whole sets ([`Speaker::apply`], [`Speaker::originate`]); what the kernel should have comes out as changes
 //! ([`Speaker::learned_changes`]).
 //!
+//! BFD is a value of its own ([`bfd`]); that a path is lost reaches the speaker by [`Speaker::path_lost`].
+//!
 //! # Review notes
 //! - Octets from a peer never panic, and cost bounded memory: less than a message per connection, one batch per
 //!   member of an update group, [`PeerConfig::maximum_prefixes`] for the table.
@@ -17,6 +19,7 @@
 //!   nobody vouches for is not used.
 //! - There is no policy by default (RFC 8212): [`Policy::default`] rejects.
 
+pub mod bfd;
 mod config;
 mod family;
 mod policy;

@@ -12,6 +12,7 @@
 mod apply;
 mod io;
 mod learned;
+mod path;
 mod peer;
 mod port;
 mod refresh;

@@ -167,7 +167,7 @@ impl Speaker {
         self.regroup(id);
     }
 
-    fn forget_routes(&mut self, id: PeerId) {
+    pub(super) fn forget_routes(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.stale = None;
         }

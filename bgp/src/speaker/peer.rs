@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     pub(crate) held_down: Option<String>,
     /// Families of which routes are kept while the peer restarts, and until when.
     pub(crate) stale: Option<(Families, Instant)>,
+    /// When the session last ended such that routes were kept.
+    pub(crate) restarted_at: Option<Instant>,
     /// Families of which the peer has sent everything in this session.
     pub(crate) ends_of_rib: Families,
     /// Families that the peer is telling everything of again, and until when that is waited for (RFC 7313).
@@ -114,6 +116,7 @@ impl Peer {
             established_count: 0,
             held_down: None,
             stale: None,
+            restarted_at: None,
             ends_of_rib: Families::NONE,
             refreshing: PerFamily::default(),
             last_known: None,

@@ -54,6 +54,7 @@ impl Speaker {
                 stale,
             });
             if stale {
+                peer.restarted_at = Some(self.now);
                 self.table.mark_stale(id, keep);
             } else {
                 self.table.withdraw_where(Source::Peer(id), |_, _| true);

@@ -4,6 +4,7 @@ mod communities;
 mod filters;
 mod hostile;
 mod net;
+mod path;
 mod refresh;
 mod restart;
 mod routes;

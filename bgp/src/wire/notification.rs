@@ -37,6 +37,8 @@ pub enum Cease {
     OutOfResources = 8,
     /// The routes must not be kept although graceful restart was negotiated (RFC 8538).
     HardReset = 9,
+    /// BFD says that the path is lost (RFC 9384).
+    BfdDown = 10,
 }
 
 impl Notification {

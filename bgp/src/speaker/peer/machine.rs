@@ -143,9 +143,9 @@ impl Peer {
             .negotiated
             .as_ref()
             .is_some_and(Negotiated::graceful_notification);
-        // RFC 8538 §3.1: what an operator or a limit ends must not be kept as if it were a restart.
+        // RFC 8538 §3.1: what an operator, a limit or the loss of the path ends must not be kept as if it were a restart.
         let final_word =
-            notification.code == Notification::CEASE && matches!(notification.subcode, 1..=3);
+            notification.code == Notification::CEASE && matches!(notification.subcode, 1..=3 | 10);
         let notification = if graceful && final_word {
             notification.into_hard_reset()
         } else {
@@ -246,8 +246,8 @@ impl Peer {
     /// The families whose routes outlive the session (RFC 4724 §4.2, RFC 8538 §4).
     fn keeps(&self, negotiated: &Negotiated, event: fsm::Event, ending: &Ending) -> Families {
         let hard = |notification: &Notification| {
-            let ceased =
-                notification.code == Notification::CEASE && matches!(notification.subcode, 1..=3);
+            let ceased = notification.code == Notification::CEASE
+                && matches!(notification.subcode, 1..=3 | 10);
             notification.is_hard_reset() || ceased && event == fsm::Event::Stop
         };
         let silent = ending.notification.is_none();
