@@ -17,6 +17,7 @@ pub mod netns;
 pub mod nexthop;
 pub mod nft;
 pub mod route;
+pub(crate) mod scheduling;
 pub mod survey;
 pub mod sysctl;
 #[cfg(test)]

@@ -15,6 +15,7 @@
 pub mod actuate;
 pub mod addresses;
 pub mod api;
+pub mod bfd;
 pub mod blocks;
 pub mod bridge;
 pub mod cni;

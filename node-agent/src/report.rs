@@ -127,6 +127,7 @@ impl Reporter {
                 _ = self.applied.changed() => {}
                 _ = self.speaker.sessions.changed() => {}
                 _ = self.speaker.listener.changed() => {}
+                _ = self.speaker.bfd.changed() => {}
                 _ = self.serving.changed() => {}
                 _ = self.blocks_refused.changed() => {}
             }
@@ -212,12 +213,14 @@ impl Reporter {
                 address: s.address.to_string(),
                 state: s.state.to_string(),
                 reason: s.reason.clone(),
+                bfd: s.bfd.map(|state| state.to_string()),
             })
             .collect();
         let established = sessions.iter().filter(|s| s.state == "Established").count();
         let mut faults = plan.faults.clone();
         faults.extend(refused.0);
         faults.extend(self.speaker.listener.borrow_and_update().clone());
+        faults.extend(bfd_troubles(&self.speaker.bfd.borrow_and_update()));
         faults.extend(applied.policy_error);
         faults.extend(
             applied
@@ -295,6 +298,16 @@ impl Reporter {
         .await?;
         Ok(())
     }
+}
+
+/// Why packets do not come or leave, with the session where it is one session's.
+fn bfd_troubles(snapshot: &crate::bfd::Snapshot) -> Vec<String> {
+    let sessions = snapshot.sessions.iter();
+    let sending = sessions.filter_map(|s| {
+        let trouble = s.trouble.as_ref()?;
+        Some(format!("BFD with {}: {trouble}", s.status.peer))
+    });
+    snapshot.troubles.iter().cloned().chain(sending).collect()
 }
 
 /// It blocks nothing: deleting a Node never waits for us.

@@ -5,7 +5,8 @@
 //!  ctl ─────mpsc Request──►│                          ├─watch next hops──► engine (what to resolve)
 //!            (oneshot back)│       speaker task       ├─watch sessions───► NodeState
 //!  listener ─mpsc Incoming►│   Driver::run: Owner     ├─Metrics, Heartbeat, log
-//!     ▲                    │     └ Speaker (values)   │
+//!  BFD thread ─watch──────►│     └ Speaker (values)   │
+//!     ▲                    │                          │
 //!     └───watch port───────┤                          ├─spawns dial(…) / carry(…): one task a connection
 //!  connections ─mpsc Event►┘                          └─Outbox (octets to write; dropped = close) ─► connection
 //! ```
@@ -36,6 +37,7 @@ pub use driver::Driver;
 pub use handle::{Gone, Handle, Peer, Peers, Session};
 pub use learned::Learned;
 
+use crate::bfd;
 use crate::health::{Heartbeat, Metrics};
 use owner::Published;
 
@@ -53,6 +55,7 @@ pub fn new(
     let (next_hops_sender, next_hops) = watch::channel(Arc::<BTreeSet<_>>::default());
     let (sessions_sender, sessions) = watch::channel(Arc::default());
     let (trouble, listener) = watch::channel(None);
+    let (bfd_sender, bfd) = watch::channel(Arc::<bfd::Snapshot>::default());
     let published = Published {
         learned: learned_sender,
         next_hops: next_hops_sender,
@@ -64,6 +67,7 @@ pub fn new(
         requests,
         published,
         trouble,
+        bfd: bfd_sender,
         heartbeat,
     };
     (
@@ -73,6 +77,7 @@ pub fn new(
             next_hops,
             sessions,
             listener,
+            bfd,
             requests: request_sender,
         },
     )

@@ -9,6 +9,7 @@
     reason = "each printed column repeats its type, and KubeSchema repeats the struct inside a private scope"
 )]
 
+pub mod bfd;
 pub mod bgp_configuration;
 pub mod bgp_node;
 pub mod bgp_peer;
@@ -21,6 +22,7 @@ pub mod node_config;
 pub mod node_state;
 mod selector;
 
+pub use bfd::BFD;
 pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, Mesh};
 pub use bgp_node::{BGPNode, BGPNodeSpec};
 pub use bgp_peer::{Authentication, BGPPeer, BGPPeerSpec, Method, RemoteAs, SecretKey};

@@ -3,6 +3,7 @@
 //! A session between nodes is symmetric: when a BGPPeer's `nodeSelector` picks one and its `peerSelector` the other, both keep it.
 //! Every session exports what the node itself originates and nothing it learned: a node is never transit.
 
+mod bfd;
 mod guard;
 
 use super::{
@@ -50,9 +51,20 @@ pub(super) fn wanted(
             "spec.peerSelector",
             spec.peer_selector.as_ref(),
         ));
+        if let Some(fault) = bfd::fault(&name, spec.bfd.as_ref()) {
+            faults.push(fault);
+            continue;
+        }
         let found = match &peer.spec.address {
             Some(address) => router(inputs, node, identity, kernel, configuration, peer, address),
-            None => Ok(neighbours(inputs, node, identity, configuration, peer)),
+            None => Ok(neighbours(
+                inputs,
+                node,
+                identity,
+                kernel,
+                configuration,
+                peer,
+            )),
         };
         match found {
             Ok(found) => {
@@ -71,7 +83,13 @@ pub(super) fn wanted(
     }
     if configuration.mesh == Mesh::Full {
         for other in inputs.bgp_nodes.values().filter(|b| b.name_any() != node) {
-            if let Some(peer) = to_node(identity, configuration, other, &BGPPeerSpec::default()) {
+            if let Some(peer) = to_node(
+                identity,
+                kernel,
+                configuration,
+                other,
+                &BGPPeerSpec::default(),
+            ) {
                 peers.entry(peer.address).or_insert(peer);
             }
         }
@@ -120,6 +138,7 @@ fn add(
             held.protection.password == wanted.protection.password,
         ),
         ("multihop", held.protection.reach == wanted.protection.reach),
+        ("bfd", held.bfd == wanted.bfd),
     ];
     let (field, _) = same.iter().find(|(_, same)| !same)?;
     Some(format!(
@@ -192,6 +211,7 @@ fn router(
         .unwrap_or(config.local_addresses);
     Ok(vec![PeerConfig {
         description: name,
+        bfd: bfd::parameters(peer.spec.bfd.as_ref(), kernel, address),
         source: match address {
             IpAddr::V4(_) => local.v4.map(IpAddr::V4),
             IpAddr::V6(_) => local.v6.map(IpAddr::V6),
@@ -250,6 +270,7 @@ fn neighbours(
     inputs: &Inputs,
     node: &str,
     identity: &Identity,
+    kernel: Option<&Snapshot>,
     defaults: &BGPConfigurationSpec,
     peer: &BGPPeer,
 ) -> Vec<PeerConfig> {
@@ -263,12 +284,13 @@ fn neighbours(
             let other = other.name_any();
             other != node && ((i_ask && is_peer(&other)) || (i_am_asked && is_node(&other)))
         })
-        .filter_map(|other| to_node(identity, defaults, other, &peer.spec))
+        .filter_map(|other| to_node(identity, kernel, defaults, other, &peer.spec))
         .collect()
 }
 
 fn to_node(
     identity: &Identity,
+    kernel: Option<&Snapshot>,
     defaults: &BGPConfigurationSpec,
     other: &BGPNode,
     spec: &BGPPeerSpec,
@@ -294,6 +316,7 @@ fn to_node(
     );
     Some(PeerConfig {
         description: format!("BGPNode/{}", other.name_any()),
+        bfd: bfd::parameters(spec.bfd.as_ref(), kernel, address),
         ..config
     })
 }

@@ -1,5 +1,6 @@
 //! Named states in, plans out.
 
+mod bfd;
 mod fixtures;
 mod guard;
 mod history;

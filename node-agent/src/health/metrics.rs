@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use margay_bgp::{Family, State};
+use margay_bgp::{Family, State, bfd};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family as Labelled;
@@ -21,6 +21,8 @@ pub struct Metrics {
     bgp_peers: Labelled<StateLabel, Gauge>,
     bgp_session_transitions: Labelled<TransitionLabels, Counter>,
     bgp_routes: Labelled<RouteLabels, Gauge>,
+    bfd_sessions: Labelled<StateLabel, Gauge>,
+    bfd_session_transitions: Labelled<TransitionLabels, Counter>,
     cni_calls: Labelled<CallLabels, Counter>,
     cni_call_duration: Labelled<VerbLabel, Histogram, fn() -> Histogram>,
     policy_apply_duration: Histogram,
@@ -70,6 +72,8 @@ impl Metrics {
             bgp_peers: Labelled::default(),
             bgp_session_transitions: Labelled::default(),
             bgp_routes: Labelled::default(),
+            bfd_sessions: Labelled::default(),
+            bfd_session_transitions: Labelled::default(),
             cni_calls: Labelled::default(),
             cni_call_duration: Labelled::new_with_constructor(call_buckets),
             // 50 microseconds (one set element) to 3.3 seconds.
@@ -104,6 +108,17 @@ impl Metrics {
             "bgp_routes",
             "Routes learned from peers, and originated by this node",
             self.bgp_routes.clone(),
+        );
+        registry.register(
+            "bfd_sessions",
+            "BFD sessions by state",
+            self.bfd_sessions.clone(),
+        );
+        let help = "BFD sessions that came up, or lost their path; switching off is no loss";
+        registry.register(
+            "bfd_session_transitions",
+            help,
+            self.bfd_session_transitions.clone(),
         );
         registry.register("cni_calls", "CNI calls answered", self.cni_calls.clone());
         let help = "Time from a CNI call to its answer";
@@ -177,13 +192,40 @@ impl Metrics {
             .inc();
     }
 
+    /// One state a BFD session.
+    pub fn bfd_sessions(&self, states: impl IntoIterator<Item = bfd::State>) {
+        use bfd::State::{AdminDown, Down, Init, Up};
+        let mut counts = BTreeMap::from([AdminDown, Down, Init, Up].map(|state| (state, 0)));
+        for state in states {
+            *counts.entry(state).or_default() += 1;
+        }
+        for (state, count) in counts {
+            let state = state.to_string();
+            self.bfd_sessions
+                .get_or_create(&StateLabel { state })
+                .set(count);
+        }
+    }
+
+    /// A BFD session came up and was lost this often since the last call.
+    pub fn bfd_transitions(&self, peer: IpAddr, ups: u64, losses: u64) {
+        for (to, count) in [("up", ups), ("down", losses)] {
+            let peer = peer.to_string();
+            self.bfd_session_transitions
+                .get_or_create(&TransitionLabels { peer, to })
+                .inc_by(count);
+        }
+    }
+
     /// The peer is configured no more: its series end.
     pub fn bgp_peer_removed(&self, peer: IpAddr) {
         for to in ["up", "down"] {
-            self.bgp_session_transitions.remove(&TransitionLabels {
+            let labels = TransitionLabels {
                 peer: peer.to_string(),
                 to,
-            });
+            };
+            self.bgp_session_transitions.remove(&labels);
+            self.bfd_session_transitions.remove(&labels);
         }
     }
 
@@ -298,6 +340,8 @@ mod tests {
         let peer = IpAddr::from([10, 0, 0, 1]);
         metrics.bgp_peers([State::Established, State::Established]);
         metrics.bgp_session_up(peer);
+        metrics.bfd_sessions([bfd::State::Up]);
+        metrics.bfd_transitions(peer, 2, 1);
         metrics.bgp_routes_learned(Family::Ipv6Unicast, 3);
         metrics.cni_call("add", "ok", Duration::from_millis(3));
         metrics.policy_failed();
@@ -311,6 +355,9 @@ mod tests {
             "margay_bgp_peers{state=\"Established\"} 2",
             "margay_bgp_peers{state=\"Idle\"} 0",
             "margay_bgp_session_transitions_total{peer=\"10.0.0.1\",to=\"up\"} 1",
+            "margay_bfd_sessions{state=\"Up\"} 1",
+            "margay_bfd_sessions{state=\"AdminDown\"} 0",
+            "margay_bfd_session_transitions_total{peer=\"10.0.0.1\",to=\"down\"} 1",
             "margay_bgp_routes{family=\"ipv6\",direction=\"learned\"} 3",
             "margay_cni_calls_total{verb=\"add\",result=\"ok\"} 1",
             "margay_cni_call_duration_seconds_count{verb=\"add\"} 1",

@@ -13,6 +13,7 @@ use super::handle::Request;
 use super::owner::{Owner, Published};
 use super::socket::Keys;
 use super::{Desired, listener};
+use crate::bfd;
 use crate::health::Heartbeat;
 
 /// Events taken before the speaker works and looks at its timers: 64 reads are 2 MiB of UPDATEs.
@@ -31,6 +32,7 @@ pub struct Driver {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) published: Published,
     pub(super) trouble: watch::Sender<Option<String>>,
+    pub(super) bfd: watch::Sender<Arc<bfd::Snapshot>>,
     pub(super) heartbeat: Heartbeat,
 }
 
@@ -45,6 +47,7 @@ impl Driver {
             mut requests,
             published,
             trouble,
+            bfd,
             heartbeat,
         } = self;
         let (places, follow) = watch::channel(None);
@@ -52,7 +55,9 @@ impl Driver {
         let (incoming_sender, mut incoming) = mpsc::channel(INCOMING);
         let mut listening = JoinSet::new();
         listening.spawn(listener::run(follow, follow_keys, incoming_sender, trouble));
-        let mut owner = Owner::new(published, places, keys);
+        let mut paths = bfd.subscribe();
+        let thread = bfd::Thread::start(bfd).context("the BFD thread")?;
+        let mut owner = Owner::new(published, places, keys, thread);
         let mut batch = Vec::with_capacity(BATCH);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -64,6 +69,10 @@ impl Driver {
                 .map_or_else(|| Instant::now() + FAR, Instant::from_std);
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
+                changed = paths.changed() => {
+                    changed.context("the BFD thread ended")?;
+                    owner.paths_changed(Arc::clone(&paths.borrow_and_update()));
+                }
                 changed = desired.changed() => {
                     if cancel.is_cancelled() {
                         return Ok(());

@@ -9,6 +9,7 @@ use margay_bgp::{Asn, PeerStatus, RouteFilter, RouteStatus, State};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Learned;
+use crate::bfd;
 
 /// Snapshots to watch and questions to ask; clones are cheap.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Handle {
     pub sessions: watch::Receiver<Arc<Vec<Session>>>,
     /// Why nobody can connect to us, with the remedy; `None` when all is well.
     pub listener: watch::Receiver<Option<String>>,
+    /// BFD sessions; tells when a state or a trouble changes, and is fresh to a second.
+    pub bfd: watch::Receiver<Arc<bfd::Snapshot>>,
     pub(super) requests: mpsc::Sender<Request>,
 }
 
@@ -35,6 +38,8 @@ pub struct Session {
     pub state: State,
     /// Why it is not established; empty when it is, or when nothing has failed yet.
     pub reason: String,
+    /// State of the BFD session beside it, if there is one.
+    pub bfd: Option<margay_bgp::bfd::State>,
 }
 
 /// Every peer in full, at one moment.

@@ -1,5 +1,6 @@
 //! The one owner of the [`Speaker`]: inputs in, outputs out, nothing that waits.
 
+mod paths;
 mod publish;
 
 use std::collections::{BTreeSet, HashMap};
@@ -19,7 +20,9 @@ use super::handle::{Request, Session};
 use super::listener::Incoming;
 use super::socket::{Arrival, Guard, Keys};
 use super::{Desired, Learned, desired};
+use crate::bfd;
 use crate::health::Metrics;
+use paths::Paths;
 use publish::Notes;
 
 /// Connection events that may wait for the speaker; with 32 KiB each this bounds its unread input to 4 MiB.
@@ -36,6 +39,8 @@ pub(super) struct Published {
 
 /// The speaker, its connections, and what was last told and published.
 pub(super) struct Owner {
+    /// First, so that the peers hear of a planned end by BFD before their connections close.
+    paths: Paths,
     speaker: Option<Speaker>,
     desired: Arc<Desired>,
     /// Of each connection: the peer, and where to write.
@@ -68,9 +73,11 @@ impl Owner {
         published: Published,
         places: watch::Sender<Option<Place>>,
         keys: watch::Sender<Keys>,
+        thread: bfd::Thread,
     ) -> Self {
         let (events_sender, events) = mpsc::channel(EVENTS);
         Self {
+            paths: Paths::new(thread),
             speaker: None,
             desired: Arc::default(),
             outboxes: HashMap::new(),
@@ -117,6 +124,7 @@ impl Owner {
                 self.changed.sessions = true;
             }
         }
+        self.want_paths();
         self.count_announced();
         self.forget_peers(&old);
         let place = desired.place();

@@ -11,6 +11,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics on everything unexpected")]
 
+mod bfd;
 mod bird;
 mod frr;
 mod herd;

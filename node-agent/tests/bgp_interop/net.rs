@@ -113,12 +113,18 @@ impl Place {
     }
 
     fn ip(&self, arguments: &[&str]) {
-        let output = self.command("ip").args(arguments).output().unwrap();
+        self.output("ip", arguments);
+    }
+
+    /// What a program that has to succeed says here.
+    pub(crate) fn output(&self, program: &str, arguments: &[&str]) -> String {
+        let output = self.command(program).args(arguments).output().unwrap();
         assert!(
             output.status.success(),
-            "ip {arguments:?}: {}",
+            "{program} {arguments:?}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// How often the kernel here has counted `name` in `/proc/net/netstat`.

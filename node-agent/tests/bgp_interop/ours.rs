@@ -128,6 +128,7 @@ impl Ours {
                 address: ROUTER.into(),
                 state: margay_bgp::State::Idle,
                 reason: String::new(),
+                bfd: None,
             })
     }
 

@@ -75,6 +75,9 @@ pub struct BGPPeerSpec {
     #[schemars(range(min = 1, max = 255))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multihop: Option<u8>,
+    /// Notice the loss of the path to the peer in less than a second; off when left out. The peer must run BFD too: until it does, the BGP session is as without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<super::BFD>,
 }
 
 /// How both ends prove who they are.

@@ -69,4 +69,7 @@ pub struct SessionState {
     /// Why it is not established.
     #[serde(default)]
     pub reason: String,
+    /// RFC 5880 state of the BFD session beside it: `Up`, `Init`, `Down`; left out without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<String>,
 }

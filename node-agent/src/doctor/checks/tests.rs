@@ -178,5 +178,6 @@ fn session(reason: &str) -> Session {
         address: "192.0.2.9".parse().unwrap(),
         state: State::Idle,
         reason: reason.to_owned(),
+        bfd: None,
     }
 }

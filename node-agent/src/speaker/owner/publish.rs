@@ -32,7 +32,10 @@ impl Owner {
         self.published
             .metrics
             .bgp_peers(statuses.iter().map(|status| status.state));
-        let mut sessions: Vec<_> = statuses.into_iter().map(session).collect();
+        let mut sessions: Vec<_> = statuses
+            .into_iter()
+            .map(|status| session(self.paths.state(status.address), status))
+            .collect();
         sessions.sort_by_key(|session| session.address);
         self.published.sessions.send_if_modified(|old| {
             let changed = **old != sessions;
@@ -203,7 +206,7 @@ impl Notes {
     }
 }
 
-fn session(status: PeerStatus) -> Session {
+fn session(bfd: Option<margay_bgp::bfd::State>, status: PeerStatus) -> Session {
     let reason = match (status.state, status.last_error) {
         (State::Established, _) | (_, None) => String::new(),
         (_, Some(error)) => error.reason,
@@ -213,5 +216,6 @@ fn session(status: PeerStatus) -> Session {
         address: status.address,
         state: status.state,
         reason,
+        bfd,
     }
 }
