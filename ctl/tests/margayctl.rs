@@ -62,6 +62,19 @@ impl Agent for Scripted {
         }))
     }
 
+    async fn bfd(&self, _: Request<BfdRequest>) -> Result<Response<BfdReply>, Status> {
+        let session = BfdSession {
+            address: "172.31.1.1".into(),
+            state: "Up".into(),
+            ..BfdSession::default()
+        };
+        Ok(Response::new(BfdReply {
+            node: "n1".into(),
+            sessions: vec![session],
+            ..BfdReply::default()
+        }))
+    }
+
     async fn addresses(
         &self,
         _: Request<AddressesRequest>,

@@ -19,8 +19,8 @@ use anyhow::Context as _;
 use margay_bgp::{Lookup, RouteFilter, View};
 use margay_proto::rpc::agent::agent_server::Agent;
 use margay_proto::rpc::agent::{
-    Address, AddressesReply, AddressesRequest, DoctorReply, DoctorRequest, PeersReply,
-    PeersRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest,
+    Address, AddressesReply, AddressesRequest, BfdReply, BfdRequest, DoctorReply, DoctorRequest,
+    PeersReply, PeersRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest,
 };
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -152,6 +152,13 @@ impl Agent for AgentService {
             node: self.node.clone(),
             routes: convert::routes(routes),
         }))
+    }
+
+    async fn bfd(&self, _: Request<BfdRequest>) -> Result<Response<BfdReply>, Status> {
+        let snapshot = Arc::clone(&self.speaker.bfd.borrow());
+        let sessions = Arc::clone(&self.speaker.sessions.borrow());
+        let reply = convert::bfd(self.node.clone(), &snapshot, &sessions);
+        Ok(Response::new(reply))
     }
 
     async fn addresses(

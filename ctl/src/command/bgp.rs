@@ -1,5 +1,6 @@
 //! `margayctl bgp`.
 
+mod bfd;
 mod peers;
 mod routes;
 
@@ -11,6 +12,7 @@ use clap::{Args, Subcommand};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   margayctl bgp peers
+  margayctl bgp bfd
   margayctl bgp routes --node n1")]
 pub(crate) struct Group {
     #[command(subcommand)]
@@ -19,6 +21,7 @@ pub(crate) struct Group {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Bfd(bfd::Command),
     Peers(peers::Command),
     Routes(routes::Command),
 }
@@ -26,6 +29,7 @@ enum Command {
 impl Group {
     pub(crate) async fn run(self, options: &Options) -> anyhow::Result<Report> {
         match self.command {
+            Command::Bfd(command) => command.run(options).await,
             Command::Peers(command) => command.run(options).await,
             Command::Routes(command) => command.run(options).await,
         }

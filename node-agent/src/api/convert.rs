@@ -1,9 +1,13 @@
 //! The speaker's types as messages.
 
+mod bfd;
+
 use margay_bgp::{Family, PathStatus, RouteStatus, State};
 use margay_proto::rpc::agent;
 
 use crate::speaker::{Peer, Peers};
+
+pub(super) use bfd::bfd;
 
 pub(super) fn peers(node: String, Peers { identity, peers }: Peers) -> agent::PeersReply {
     let (local_as, router_id) = identity
