@@ -9,7 +9,7 @@
 
 mod kept;
 mod pods;
-mod retry;
+pub(crate) mod retry;
 
 pub use kept::KeptTable;
 
@@ -312,7 +312,7 @@ impl Actuator {
 }
 
 /// The wanted routes, and the learned ones of an earlier agent that nobody has announced again yet.
-fn with_learned(adopted: &RouteSet, wanted: &RouteSet) -> RouteSet {
+pub(crate) fn with_learned(adopted: &RouteSet, wanted: &RouteSet) -> RouteSet {
     let learned = adopted
         .iter()
         .filter(|(_, route)| matches!(route.target, Target::Via(_)));

@@ -38,7 +38,8 @@ pub struct AgentService {
     node: String,
     speaker: Handle,
     addresses: watch::Receiver<Arc<Vec<Address>>>,
-    doctor: Doctor,
+    /// None where there are no pods to look after.
+    doctor: Option<Doctor>,
 }
 
 impl AgentService {
@@ -48,7 +49,17 @@ impl AgentService {
             node: doctor.node.clone(),
             speaker: doctor.speaker.clone(),
             addresses,
-            doctor,
+            doctor: Some(doctor),
+        }
+    }
+
+    /// Answers for a speaker without pods, called `name`.
+    pub fn standalone(name: String, speaker: Handle) -> Self {
+        Self {
+            node: name,
+            speaker,
+            addresses: watch::channel(Arc::default()).1,
+            doctor: None,
         }
     }
 }
@@ -173,7 +184,12 @@ impl Agent for AgentService {
     }
 
     async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<DoctorReply>, Status> {
-        let reply = self.doctor.examine().await.map_err(Status::internal)?;
+        let Some(doctor) = &self.doctor else {
+            return Err(Status::unimplemented(
+                "a standalone speaker carries no pods, which is what doctor looks at; ask `bgp peers` and `bgp routes`",
+            ));
+        };
+        let reply = doctor.examine().await.map_err(Status::internal)?;
         Ok(Response::new(reply))
     }
 }

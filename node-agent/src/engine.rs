@@ -12,7 +12,7 @@ mod desired;
 mod event;
 mod identity;
 mod inputs;
-mod learned;
+pub(crate) mod learned;
 mod passwords;
 mod peers;
 mod plan;
@@ -347,7 +347,7 @@ impl Engine {
     fn routes(&self, identity: &Identity) -> Option<RouteSet> {
         let underlay = self.underlay.clone()?;
         let blocks = self.blocks.as_ref()?;
-        let mut routes = learned::routes(&self.learned, &underlay, identity);
+        let mut routes = learned::routes(&self.learned, &underlay, identity.addresses());
         // A block's own route outlives every pod in it: what nobody has is unreachable, never sent back to the router.
         routes.extend(blocks.iter().map(|block| {
             (

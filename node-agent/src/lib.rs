@@ -7,7 +7,7 @@
 //! CNI stub   ──gRPC───┤   (data)   (sync,    (data)            ├── exports  ─► bgp::Speaker    (speaker)
 //! timers     ──now────┘             no IO)                     └── status   ─► API server      (report, blocks)
 //! ```
-//! [`run`] wires it; [`engine`] holds every opinion; the rest is dull.
+//! [`run`] wires it; [`engine`] holds every opinion; the rest is dull. [`standalone`] is the speaker and the kernel's routes without Kubernetes.
 //!
 //! Review notes: kill the agent at any line and ask what is left in the kernel, in /run and at the API server, and who cleans it up with no
 //! memory of it. Everything of ours is recognised by [`margay_proto::names`] alone.
@@ -25,9 +25,11 @@ mod fault;
 mod files;
 pub mod health;
 pub mod kernel;
+mod program;
 pub mod report;
 pub mod run;
 pub mod speaker;
+pub mod standalone;
 pub mod state;
 pub mod warnings;
 pub mod watch;

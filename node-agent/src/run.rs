@@ -25,6 +25,7 @@ use crate::{
     engine::{Change, Engine, Event, Plan, Start},
     health::{self, Gates, Heartbeats, Metrics},
     kernel::{conntrack::Flows, link, route::Target, sysctl},
+    program::{self, Tasks},
     report::Reporter,
     speaker,
     state::{LastKnown, StateFile},
@@ -43,11 +44,8 @@ use margay_proto::{
         cni::cni_server::CniServer,
     },
 };
-use std::{
-    collections::BTreeSet, io::IsTerminal, path::Path, path::PathBuf, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -81,35 +79,9 @@ pub struct Options {
 /// # Errors
 /// When the node cannot be served at all (no kernel access, no folder), or a task ends unasked.
 pub fn main(options: Options) -> anyhow::Result<()> {
-    // The client logs each failed request as an error of its own; whoever asked logs it with its cause.
-    let (filter, wrong) = match tracing_subscriber::EnvFilter::try_new(&options.log) {
-        Ok(filter) => (filter, None),
-        // A node without an agent loses its routes: less said is better than that.
-        Err(error) => (tracing_subscriber::EnvFilter::new("info"), Some(error)),
-    };
-    let filter = filter.add_directive("kube_client::client::builder=off".parse()?);
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    if let Some(error) = wrong {
-        tracing::error!(log = options.log, %error, "this log filter is not understood, `info` is used");
-    }
-    // A half-dead agent is worse than a restart: the kernel forwards meanwhile.
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        print(info);
-        std::process::abort();
-    }));
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?
-        .block_on(serve(options))
+    let log = options.log.clone();
+    program::run(&log, serve(options))
 }
-
-type Tasks = JoinSet<anyhow::Result<()>>;
 
 async fn serve(options: Options) -> anyhow::Result<()> {
     tracing::info!(node = %options.node, version = env!("CARGO_PKG_VERSION"), "starting");
@@ -134,7 +106,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         gate,
     };
     wiring.tasks.spawn(reporter.run(wiring.cancel.clone()));
-    until_told(wiring.tasks, wiring.cancel).await
+    program::until_told(wiring.tasks, wiring.cancel).await
 }
 
 /// What every task gets a part of.
@@ -398,29 +370,4 @@ async fn remove_unrecorded_links(attachments: &[Attachment]) -> anyhow::Result<(
         link::delete(&stale.name).await?;
     }
     Ok(())
-}
-
-/// Waits for a signal or for a task that ends unasked.
-async fn until_told(mut tasks: Tasks, cancel: CancellationToken) -> anyhow::Result<()> {
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let result = tokio::select! {
-        _ = term.recv() => Ok(()),
-        _ = int.recv() => Ok(()),
-        Some(ended) = tasks.join_next() => match ended {
-            Ok(Ok(())) => Err(anyhow::anyhow!("a task ended unasked")),
-            Ok(Err(error)) => Err(error),
-            Err(error) => Err(error.into()),
-        },
-    };
-    tracing::info!("ending; routes and rules stay in the kernel");
-    cancel.cancel();
-    // What has not ended by then holds nothing that a successor would miss.
-    let _ = tokio::time::timeout(Duration::from_secs(2), async {
-        while tasks.join_next().await.is_some() {}
-    })
-    .await;
-    result
 }

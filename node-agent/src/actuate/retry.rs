@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 /// When to try again what the kernel refused. A moment and no pause: whatever else happens meanwhile must not put it off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Retry {
-    pub(super) at: Instant,
+pub(crate) struct Retry {
+    pub(crate) at: Instant,
     /// After the failure before.
     pause: Duration,
 }
@@ -15,7 +15,7 @@ impl Retry {
     const LAST: Duration = Duration::from_secs(5);
 
     /// After a failure at `now`, the first one or one more.
-    pub(super) fn after(before: Option<Self>, now: Instant) -> Self {
+    pub(crate) fn after(before: Option<Self>, now: Instant) -> Self {
         let pause = before.map_or(Self::FIRST, |b| (b.pause * 2).min(Self::LAST));
         Self {
             at: now + pause,
@@ -24,7 +24,7 @@ impl Retry {
     }
 
     /// Something moved that may help: soon, if not sooner.
-    pub(super) fn sooner(self, now: Instant) -> Self {
+    pub(crate) fn sooner(self, now: Instant) -> Self {
         let soon = Self::after(None, now);
         if self.at <= soon.at { self } else { soon }
     }

@@ -1,6 +1,5 @@
 //! Learned routes with their next hops resolved.
 
-use super::Identity;
 use crate::{
     kernel::{
         route::{NextHop, Route, RouteSet, Target},
@@ -18,10 +17,10 @@ use std::{
 /// A prefix whose next hops all fail to resolve is left out: the speaker is told the same and withdraws it.
 ///
 /// What the node itself sends there comes from the address that others know it by, when that is on no link: the kernel would take
-/// the link's, to which perhaps nobody has a route.
-pub(super) fn routes(learned: &Learned, underlay: &Snapshot, identity: &Identity) -> RouteSet {
+/// the link's, to which perhaps nobody has a route. `own` are the addresses that others know it by.
+pub(crate) fn routes(learned: &Learned, underlay: &Snapshot, own: Vec<IpAddr>) -> RouteSet {
     let apart = |own: &IpAddr| underlay.is_apart(*own);
-    let sources: Vec<IpAddr> = identity.addresses().into_iter().filter(apart).collect();
+    let sources: Vec<IpAddr> = own.into_iter().filter(apart).collect();
     let mut ways: HashMap<IpAddr, BTreeSet<NextHop>> = HashMap::new();
     let mut routes = RouteSet::new();
     for route in learned.iter() {

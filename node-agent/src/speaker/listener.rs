@@ -161,7 +161,7 @@ async fn explain(port: u16, error: &io::Error) -> String {
                 format!("another program (find it on the node with `ss -ltnp sport = :{port}`)")
             });
             format!(
-                "port {port} is in use by {holder}; stop it, or set another listenPort in the BGPConfiguration or listen.port in a NodeConfig"
+                "port {port} is in use by {holder}; stop it, or set another listenPort in the BGPConfiguration, listen.port in a NodeConfig or port under [listen] in speaker.toml"
             )
         }
         io::ErrorKind::PermissionDenied => {

@@ -199,7 +199,9 @@ fn serves() {
                 local.core.events.send(event).await.unwrap();
             }
             local.blocks.send(Change::Reset(blocks())).await.unwrap();
-            until_told(wiring.tasks, wiring.cancel).await.unwrap();
+            program::until_told(wiring.tasks, wiring.cancel)
+                .await
+                .unwrap();
         });
 }
 
