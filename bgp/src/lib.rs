@@ -42,7 +42,7 @@ pub use policy::{
 pub use session::{ConnectionId, State};
 pub use speaker::{
     Dial, Event, Input, LearnedChange, LearnedPath, LearnedRoute, Output, Refusal, ShutdownKind,
-    Speaker,
+    SoftReset, Speaker,
 };
 pub use status::{
     Counters, LastError, Lookup, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus,

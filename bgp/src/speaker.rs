@@ -40,6 +40,7 @@ use io::Io;
 use peer::{Env, Happening, Peer};
 pub use port::{
     Dial, Event, Input, LearnedChange, LearnedPath, LearnedRoute, Output, Refusal, ShutdownKind,
+    SoftReset,
 };
 use restart::Deferral;
 

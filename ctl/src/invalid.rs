@@ -47,6 +47,19 @@ pub(crate) fn lookup(text: &str) -> Result<String, String> {
     network(text).map(|network| network.to_string())
 }
 
+/// Reads a peer: an address, or the name of the object that asked for the session.
+///
+/// # Errors
+/// When it is neither.
+pub(crate) fn peer(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.contains(char::is_control) {
+        return Err(
+            "give a peer's address or name, as `margayctl bgp peers` lists them".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
 /// Reads `key=value,key=value`.
 ///
 /// # Errors

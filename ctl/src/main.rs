@@ -7,7 +7,7 @@
 //! ```
 //!
 //! One command a file under `command`. A command asks, then calls pure functions that turn the answers into a [`report::Report`]; only `main`
-//! prints. Kubernetes RBAC decides who may ask: objects by their verbs, live state by `pods/exec` in the agents' namespace. There is no port.
+//! prints, and a command that watches. Kubernetes RBAC decides who may ask: objects by their verbs, live state by `pods/exec` in the agents' namespace. There is no port.
 
 mod bridge;
 mod cluster;
@@ -72,14 +72,8 @@ fn command() -> clap::Command {
 
 /// Prints; 1 when something could not be asked, although the rest is shown.
 fn print(report: &Report) -> ExitCode {
-    for note in &report.notes {
-        eprintln!("{note}");
-    }
-    for failure in &report.failures {
-        eprintln!("error: {failure}");
-    }
-    // A reader that has seen enough (`| head`) is no error.
-    match std::io::stdout().write_all(report.output.as_bytes()) {
+    match write(report) {
+        // A reader that has seen enough (`| head`) is no error.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             eprintln!("error: cannot write to standard output: {error}");
             ExitCode::FAILURE
@@ -87,6 +81,16 @@ fn print(report: &Report) -> ExitCode {
         _ if report.failures.is_empty() => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+fn write(report: &Report) -> std::io::Result<()> {
+    for note in &report.notes {
+        eprintln!("{note}");
+    }
+    for failure in &report.failures {
+        eprintln!("error: {failure}");
+    }
+    std::io::stdout().write_all(report.output.as_bytes())
 }
 
 #[cfg(test)]

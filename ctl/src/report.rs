@@ -33,8 +33,20 @@ impl Report {
         value: &T,
         table: impl FnOnce() -> Table,
     ) -> anyhow::Result<Self> {
+        Self::written(format, value, || table().render(format))
+    }
+
+    /// `value` for programs, a text of several lines for people.
+    ///
+    /// # Errors
+    /// As [`Report::of`].
+    pub(crate) fn written<T: Serialize>(
+        format: Format,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> anyhow::Result<Self> {
         let output = match format {
-            Format::Table | Format::Wide => table().render(format),
+            Format::Table | Format::Wide => text(),
             Format::Json => serde_json::to_string_pretty(value)? + "\n",
             Format::Yaml => serde_saphyr::to_string(value)?,
         };

@@ -83,7 +83,7 @@ fn aligned(line: &[String], widths: &[usize]) -> String {
 }
 
 /// Text from peers and objects must not steer the terminal.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let text: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -42,9 +42,12 @@ impl Agent for Scripted {
         &self,
         request: Request<RoutesRequest>,
     ) -> Result<Response<RoutesReply>, Status> {
-        let prefix = request.into_inner().prefix;
+        let request = request.into_inner();
+        let (view, prefix) = (request.view(), request.prefix);
+        let peer = request.peer;
         let route = |prefix: String| Route {
             prefix,
+            from: format!("{} {peer}", view.as_str_name()),
             reason: "x".repeat(100),
             ..Route::default()
         };
@@ -72,6 +75,41 @@ impl Agent for Scripted {
             node: "n1".into(),
             sessions: vec![session],
             ..BfdReply::default()
+        }))
+    }
+
+    async fn peer_details(
+        &self,
+        request: Request<PeerDetailsRequest>,
+    ) -> Result<Response<PeerDetailsReply>, Status> {
+        let details = || PeerDetails {
+            summary: Some(Peer {
+                name: "BGPPeer/tor1".into(),
+                address: "172.31.1.1".into(),
+                state: "Established".into(),
+                ..Peer::default()
+            }),
+            uptime_seconds: Some(61),
+            ..PeerDetails::default()
+        };
+        let meant = request.into_inner().peer == "tor1";
+        Ok(Response::new(PeerDetailsReply {
+            node: "n1".into(),
+            peers: meant.then(details).into_iter().collect(),
+        }))
+    }
+
+    async fn reset(&self, request: Request<ResetRequest>) -> Result<Response<ResetReply>, Status> {
+        let ResetRequest { peer, soft } = request.into_inner();
+        let reset = ResetPeer {
+            name: peer,
+            address: "172.31.1.1".into(),
+            done: if soft { "soft" } else { "hard" }.into(),
+            failure: String::new(),
+        };
+        Ok(Response::new(ResetReply {
+            node: "n1".into(),
+            peers: vec![reset],
         }))
     }
 
@@ -167,6 +205,97 @@ n1     tor1   172.31.1.1   65101   Established   0s      0          0           
         (none.status.code(), stdout(&none), stderr(&none)),
         (Some(0), "", "no route for 192.0.2.1\n")
     );
+}
+
+#[test]
+fn one_peer_is_shown_whole_and_reset() {
+    let (socket, _serving) = serve("peer");
+    let ask = |arguments: &[&str]| {
+        run(&[&["--socket", socket.to_str().unwrap(), "bgp"], arguments].concat())
+    };
+    let peer = ask(&["peer", "tor1"]);
+    let begin = "n1: peer 172.31.1.1 BGPPeer/tor1\n  state          Established for 1m1s";
+    assert!(stdout(&peer).starts_with(begin), "{}", stdout(&peer));
+    let json = ask(&["peer", "tor1", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["nodes"][0]["peers"][0]["uptimeSeconds"], 61);
+    let nobody = ask(&["peer", "tor9"]);
+    let golden = "error: no peer tor9: `margayctl bgp peers` lists them by name and address\n";
+    assert_eq!((nobody.status.code(), stderr(&nobody)), (Some(1), golden));
+    for (arguments, done) in [
+        (&["reset", "tor1"][..], "hard"),
+        (&["reset", "tor1", "--soft"], "soft"),
+    ] {
+        let golden =
+            format!("NODE   PEER   ADDRESS      DONE\nn1     tor1   172.31.1.1   {done}\n");
+        assert_eq!(stdout(&ask(arguments)), golden);
+    }
+    let nowhere = run(&["bgp", "reset", "tor1"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(
+        stderr(&nowhere).contains("--all-nodes"),
+        "{}",
+        stderr(&nowhere)
+    );
+}
+
+#[test]
+fn views_of_the_table_are_asked_for() {
+    let (socket, _serving) = serve("views");
+    for (arguments, from) in [
+        (&[][..], "VIEW_ALL"),
+        (&["--best"], "VIEW_BEST"),
+        (&["--in", "tor1"], "VIEW_IN tor1"),
+        (&["--out", "172.31.1.1"], "VIEW_OUT 172.31.1.1"),
+    ] {
+        let ask = [
+            "--socket",
+            socket.to_str().unwrap(),
+            "bgp",
+            "routes",
+            "10.0.0.0/8",
+        ];
+        let routes = run(&[&ask, arguments].concat());
+        assert!(
+            stdout(&routes).contains(from),
+            "{}{}",
+            stdout(&routes),
+            stderr(&routes)
+        );
+    }
+    let both = run(&["bgp", "routes", "--in", "a", "--out", "b"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn watching_begins_with_the_table_and_ends_with_its_reader() {
+    let (socket, _serving) = serve("watch");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_margayctl"))
+        .args([
+            "bgp",
+            "peers",
+            "--watch",
+            "--socket",
+            socket.to_str().unwrap(),
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().starts_with("NODE   PEER"));
+    assert!(lines.next().unwrap().unwrap().starts_with("n1     tor1"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let json = run(&[
+        "bgp",
+        "peers",
+        "--watch",
+        "-o",
+        "json",
+        "--socket",
+        socket.to_str().unwrap(),
+    ]);
+    assert_eq!(json.status.code(), Some(2));
 }
 
 #[test]

@@ -8,8 +8,10 @@
 //! exists, and by the credentials of each peer.
 
 mod convert;
+mod details;
 mod socket;
 
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +21,9 @@ use anyhow::Context as _;
 use margay_bgp::{Lookup, RouteFilter, View};
 use margay_proto::rpc::agent::agent_server::Agent;
 use margay_proto::rpc::agent::{
-    Address, AddressesReply, AddressesRequest, BfdReply, BfdRequest, DoctorReply, DoctorRequest,
-    PeersReply, PeersRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest,
+    self, Address, AddressesReply, AddressesRequest, BfdReply, BfdRequest, DoctorReply, DoctorRequest, PeerDetailsReply,
+    PeerDetailsRequest, PeersReply, PeersRequest, ResetPeer, ResetReply, ResetRequest, RoutesReply,
+    RoutesRequest, VersionReply, VersionRequest,
 };
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -30,7 +33,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use crate::doctor::Doctor;
-use crate::speaker::{Gone, Handle};
+use crate::speaker::{Gone, Handle, Peer};
 
 /// Live state of the node, for `margayctl`.
 #[derive(Clone, Debug)]
@@ -61,6 +64,25 @@ impl AgentService {
             addresses: watch::channel(Arc::default()).1,
             doctor: None,
         }
+    }
+}
+
+impl AgentService {
+    /// The peers that a person means by `text`: one by its address, or all that an object asked for.
+    async fn meant(&self, text: &str) -> Result<Vec<Peer>, Status> {
+        if text.is_empty() {
+            return Err(Status::invalid_argument("name a peer"));
+        }
+        let peers = self.speaker.peers().await.map_err(unavailable)?.peers;
+        let meant = peers
+            .into_iter()
+            .filter(|peer| details::is_meant(peer, text));
+        Ok(meant.collect())
+    }
+
+    async fn of_peers(&self, text: &str, view: fn(IpAddr) -> View) -> Result<Vec<View>, Status> {
+        let meant = self.meant(text).await?;
+        Ok(meant.iter().map(|peer| view(peer.status.address)).collect())
     }
 }
 
@@ -142,26 +164,68 @@ impl Agent for AgentService {
         Ok(Response::new(convert::peers(self.node.clone(), peers)))
     }
 
+    async fn peer_details(
+        &self,
+        request: Request<PeerDetailsRequest>,
+    ) -> Result<Response<PeerDetailsReply>, Status> {
+        let meant = self.meant(&request.into_inner().peer).await?;
+        Ok(Response::new(PeerDetailsReply {
+            node: self.node.clone(),
+            peers: meant.into_iter().map(details::details).collect(),
+        }))
+    }
+
+    async fn reset(&self, request: Request<ResetRequest>) -> Result<Response<ResetReply>, Status> {
+        let ResetRequest { peer, soft } = request.into_inner();
+        let mut peers = Vec::new();
+        for peer in self.meant(&peer).await? {
+            let address = peer.status.address;
+            let outcome = match soft {
+                true => details::refreshed(
+                    self.speaker
+                        .soft_reset(address)
+                        .await
+                        .map_err(unavailable)?,
+                ),
+                false => details::reset(self.speaker.reset(address).await.map_err(unavailable)?),
+            };
+            tracing::info!(peer = %address, soft, "reset asked for: {}", outcome.unwrap_or_else(|why| why));
+            peers.push(ResetPeer {
+                name: peer.status.description,
+                address: address.to_string(),
+                done: outcome.unwrap_or_default().to_owned(),
+                failure: outcome.err().unwrap_or_default().to_owned(),
+            });
+        }
+        Ok(Response::new(ResetReply {
+            node: self.node.clone(),
+            peers,
+        }))
+    }
+
     async fn routes(
         &self,
         request: Request<RoutesRequest>,
     ) -> Result<Response<RoutesReply>, Status> {
-        let text = request.into_inner().prefix;
-        let lookup = match text.as_str() {
+        let request = request.into_inner();
+        let lookup = match request.prefix.as_str() {
             "" => None,
             text => Some(lookup(text)?),
         };
-        let routes = self
-            .speaker
-            .routes(RouteFilter {
-                view: View::All,
-                lookup,
-            })
-            .await
-            .map_err(unavailable)?;
+        let views: Vec<View> = match request.view() {
+            agent::View::All => vec![View::All],
+            agent::View::Best => vec![View::Best],
+            agent::View::In => self.of_peers(&request.peer, View::In).await?,
+            agent::View::Out => self.of_peers(&request.peer, View::Out).await?,
+        };
+        let mut routes = Vec::new();
+        for view in views {
+            let found = self.speaker.routes(RouteFilter { view, lookup }).await;
+            routes.extend(convert::routes(found.map_err(unavailable)?));
+        }
         Ok(Response::new(RoutesReply {
             node: self.node.clone(),
-            routes: convert::routes(routes),
+            routes,
         }))
     }
 

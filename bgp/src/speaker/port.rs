@@ -169,6 +169,19 @@ pub enum Refusal {
     AlreadyConnected(IpAddr),
 }
 
+/// What became of [`Speaker::soft_reset`](crate::Speaker::soft_reset).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SoftReset {
+    /// The peer was asked for its routes and is told ours again.
+    BothWays,
+    /// It is told ours again; it does not understand ROUTE-REFRESH, so what it sent before was judged again.
+    OutOnly,
+    /// There is no session to exchange routes over.
+    NotEstablished,
+    /// No such peer.
+    UnknownPeer,
+}
+
 /// How a speaker ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownKind {

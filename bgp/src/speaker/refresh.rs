@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Event, Speaker};
+use super::{Event, SoftReset, Speaker};
 use crate::family::Family;
 use crate::rib::PeerId;
 use crate::rib::group::Owed;
@@ -38,6 +38,29 @@ impl Speaker {
             self.io.send(session, octets.into(), now);
         }
         true
+    }
+
+    /// Judges and exchanges all routes of a peer again while its session stays up.
+    pub fn soft_reset(&mut self, address: IpAddr, now: Instant) -> SoftReset {
+        self.now = now;
+        let Some(id) = self.by_address.get(&address).copied() else {
+            return SoftReset::UnknownPeer;
+        };
+        let agreed = self.peers.get(&id).and_then(|peer| peer.negotiated());
+        let Some(families) = agreed.map(|agreed| agreed.context.families) else {
+            return SoftReset::NotEstablished;
+        };
+        let asked = self.request_refresh(address, now);
+        // What the peer sent before is kept, so a changed import takes hold without its answer.
+        self.reimport(id);
+        for family in families.iter() {
+            self.refresh_requested(id, family);
+        }
+        if asked {
+            SoftReset::BothWays
+        } else {
+            SoftReset::OutOnly
+        }
     }
 
     pub(super) fn refresh(&mut self, id: PeerId, family: Family, refresh: Refresh) {

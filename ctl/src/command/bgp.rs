@@ -1,7 +1,9 @@
 //! `margayctl bgp`.
 
 mod bfd;
+mod peer;
 mod peers;
+mod reset;
 mod routes;
 
 use crate::options::Options;
@@ -13,7 +15,9 @@ use clap::{Args, Subcommand};
 #[command(after_help = "Examples:
   margayctl bgp peers
   margayctl bgp bfd
-  margayctl bgp routes --node n1")]
+  margayctl bgp peer tor1 --node n1
+  margayctl bgp routes --node n1
+  margayctl bgp reset tor1 --node n1 --soft")]
 pub(crate) struct Group {
     #[command(subcommand)]
     command: Command,
@@ -23,7 +27,9 @@ pub(crate) struct Group {
 enum Command {
     Bfd(bfd::Command),
     Peers(peers::Command),
+    Peer(peer::Command),
     Routes(routes::Command),
+    Reset(reset::Command),
 }
 
 impl Group {
@@ -31,7 +37,14 @@ impl Group {
         match self.command {
             Command::Bfd(command) => command.run(options).await,
             Command::Peers(command) => command.run(options).await,
+            Command::Peer(command) => command.run(options).await,
             Command::Routes(command) => command.run(options).await,
+            Command::Reset(command) => command.run(options).await,
         }
     }
+}
+
+/// No node that was asked has the peer.
+fn nobody(peer: &str) -> String {
+    format!("no peer {peer}: `margayctl bgp peers` lists them by name and address")
 }

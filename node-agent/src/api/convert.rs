@@ -21,7 +21,7 @@ pub(super) fn peers(node: String, Peers { identity, peers }: Peers) -> agent::Pe
     }
 }
 
-fn peer(Peer { status, since }: Peer) -> agent::Peer {
+pub(super) fn peer(Peer { status, since }: Peer) -> agent::Peer {
     let reason = match (status.state, status.last_error) {
         (State::Established, _) => String::new(),
         (_, Some(error)) => error.reason,

@@ -138,11 +138,19 @@ async fn root_is_answered_over_a_socket_of_mode_0600() {
     let status = client
         .routes(RoutesRequest {
             prefix: "10.0.0.0/33".to_owned(),
+            ..RoutesRequest::default()
         })
         .await
         .unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(status.message().contains("10.0.0.0/33"), "{status}");
+    let peer = |peer: &str| PeerDetailsRequest {
+        peer: peer.to_owned(),
+    };
+    let none = client.peer_details(peer("tor1")).await.unwrap();
+    assert!(none.into_inner().peers.is_empty());
+    let status = client.peer_details(peer("")).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
 
     drop(client);
     cancel.cancel();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use margay_bgp::{Asn, PeerStatus, RouteFilter, RouteStatus, State};
+use margay_bgp::{Asn, PeerStatus, RouteFilter, RouteStatus, SoftReset, State};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Learned;
@@ -71,6 +71,7 @@ pub(super) enum Request {
     Peers(oneshot::Sender<Peers>),
     Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus>>),
     Reset(IpAddr, oneshot::Sender<bool>),
+    SoftReset(IpAddr, oneshot::Sender<SoftReset>),
 }
 
 impl Handle {
@@ -96,6 +97,14 @@ impl Handle {
     /// When the speaker has ended.
     pub async fn reset(&self, peer: IpAddr) -> Result<bool, Gone> {
         self.ask(|answer| Request::Reset(peer, answer)).await
+    }
+
+    /// Exchanges all routes with a peer again, in the session that is there.
+    ///
+    /// # Errors
+    /// When the speaker has ended.
+    pub async fn soft_reset(&self, peer: IpAddr) -> Result<SoftReset, Gone> {
+        self.ask(|answer| Request::SoftReset(peer, answer)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Gone> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use margay_bgp::{
-    Config, ConnectionId, Families, Input, Output, ShutdownKind, Speaker, SpeakerConfig,
+    Config, ConnectionId, Families, Input, Output, ShutdownKind, SoftReset, Speaker, SpeakerConfig,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -264,6 +264,11 @@ impl Owner {
                         .as_mut()
                         .is_some_and(|speaker| speaker.reset(peer, now)),
                 );
+            }
+            Request::SoftReset(peer, answer) => {
+                let done = self.speaker.as_mut();
+                let done = done.map(|speaker| speaker.soft_reset(peer, now));
+                let _ = answer.send(done.unwrap_or(SoftReset::UnknownPeer));
             }
         }
     }

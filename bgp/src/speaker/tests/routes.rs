@@ -432,6 +432,28 @@ fn a_refresh_brings_everything_again() {
 }
 
 #[test]
+fn a_soft_reset_exchanges_routes_both_ways_in_the_same_session() {
+    let mut net = pair(65001, 65002);
+    net.originate(0, &["10.1.0.0/16", "fd00:1::/64"]);
+    net.originate(1, &["10.2.0.0/16"]);
+    net.advance(SECOND * 5);
+    let counters =
+        |net: &Net| [0, 1].map(|n: usize| net.nodes[n].speaker.peers(net.now)[0].counters);
+    let (before, now) = (counters(&net), net.now);
+    let address = net.nodes[0].speaker.peers(now)[0].address;
+    let done = net.nodes[0].speaker.soft_reset(address, now);
+    assert_eq!(done, SoftReset::BothWays);
+    net.settle();
+    let after = counters(&net);
+    // Two prefixes of two families from here, one from there.
+    assert_eq!(after[0].updates_sent, before[0].updates_sent + 2);
+    assert_eq!(after[1].updates_sent, before[1].updates_sent + 1);
+    assert_eq!(net.nodes[0].speaker.peers(net.now)[0].established_count, 1);
+    let nobody = net.nodes[0].speaker.soft_reset(ip("192.0.2.99"), now);
+    assert_eq!(nobody, SoftReset::UnknownPeer);
+}
+
+#[test]
 fn a_path_knows_its_next_hop_and_peer() {
     let mut net = pair(65001, 65002);
     net.originate(1, &["fd00:2::/64"]);

@@ -1,6 +1,8 @@
 //! `margayctl bgp peers`.
 
-use crate::fleet;
+mod watch;
+
+use crate::fleet::{self, Answers};
 use crate::options::Options;
 use crate::report::Report;
 use crate::table::{Column, Table, column, wide};
@@ -14,18 +16,23 @@ use serde::Serialize;
 #[command(after_help = "Examples:
   margayctl bgp peers
   margayctl bgp peers --node n1 -o wide
+  margayctl bgp peers --node n1 --watch      # each change as it comes
   margayctl bgp peers -o json | jq -r '.nodes[] | .node as $n | .peers[] | select(.state != \"Established\") | [$n, .address, .reason] | @tsv'")]
 pub(crate) struct Command {
     /// Only this node; all nodes when left out
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// Then show each session that changes, until interrupted; the nodes are asked every 2 s
+    #[arg(short, long)]
+    watch: bool,
 }
 
 impl Command {
     pub(crate) async fn run(self, options: &Options) -> anyhow::Result<Report> {
-        let question =
-            |mut client: fleet::Client| async move { client.peers(PeersRequest {}).await };
-        let answers = fleet::ask(options, self.node.as_deref(), question).await?;
+        if self.watch {
+            return self.watch(options).await;
+        }
+        let answers = self.ask(options).await?;
         let report = Report::of(
             options.output,
             &Nodes {
@@ -36,6 +43,12 @@ impl Command {
         Ok(report
             .failing(answers.failures)
             .note_if_empty("no sessions: BGPPeer and BGPConfiguration say with whom nodes peer"))
+    }
+
+    async fn ask(&self, options: &Options) -> anyhow::Result<Answers<PeersReply>> {
+        let question =
+            |mut client: fleet::Client| async move { client.peers(PeersRequest {}).await };
+        fleet::ask(options, self.node.as_deref(), question).await
     }
 }
 

@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::report::Report;
 use crate::table::{Column, Table, column, wide};
 use clap::Args;
-use margay_proto::rpc::agent::{Route, RoutesReply, RoutesRequest};
+use margay_proto::rpc::agent::{Route, RoutesReply, RoutesRequest, View};
 use serde::Serialize;
 
 /// Shows the BGP table: every path, the best marked
@@ -15,6 +15,9 @@ use serde::Serialize;
   margayctl bgp routes --node n1
   margayctl bgp routes 10.244.0.64/26          # this prefix on every node
   margayctl bgp routes 10.244.0.7 --node n1    # the route that covers an address
+  margayctl bgp routes --node n1 --best        # only paths in use
+  margayctl bgp routes --node n1 --in tor1     # what a peer announced
+  margayctl bgp routes --node n1 --out tor1    # what it is told
   margayctl bgp routes --node n1 -o wide       # with attributes, and why a path won or lost")]
 pub(crate) struct Command {
     /// Exactly this prefix, or the longest that covers this address; all when left out
@@ -23,14 +26,23 @@ pub(crate) struct Command {
     /// Only this node; all nodes when left out
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// Only paths in use
+    #[arg(long, group = "view")]
+    best: bool,
+    /// What this peer announced, by its address or its BGPPeer
+    #[arg(long = "in", value_name = "PEER", group = "view", value_parser = invalid::peer)]
+    from: Option<String>,
+    /// What this peer is told
+    #[arg(long, value_name = "PEER", group = "view", value_parser = invalid::peer)]
+    out: Option<String>,
 }
 
 impl Command {
     pub(crate) async fn run(self, options: &Options) -> anyhow::Result<Report> {
-        let prefix = self.prefix.unwrap_or_default();
+        let request = self.request();
         let question = |mut client: fleet::Client| {
-            let prefix = prefix.clone();
-            async move { client.routes(RoutesRequest { prefix }).await }
+            let request = request.clone();
+            async move { client.routes(request).await }
         };
         let answers = fleet::ask(options, self.node.as_deref(), question).await?;
         let report = Report::of(
@@ -40,12 +52,32 @@ impl Command {
             },
             || table(&answers.replies),
         )?;
-        let none = if prefix.is_empty() {
-            "no routes".to_owned()
-        } else {
-            format!("no route for {prefix}")
+        let about = match request.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!(" for {prefix}"),
+        };
+        let none = match request.view() {
+            View::All if about.is_empty() => "no routes".to_owned(),
+            View::All => format!("no route{about}"),
+            View::Best => format!("no route in use{about}"),
+            View::In => format!("no route{about} from a peer {}", request.peer),
+            View::Out => format!("no route{about} to an established peer {}", request.peer),
         };
         Ok(report.failing(answers.failures).note_if_empty(&none))
+    }
+
+    fn request(&self) -> RoutesRequest {
+        let (view, peer) = match (&self.from, &self.out, self.best) {
+            (Some(peer), ..) => (View::In, peer.clone()),
+            (_, Some(peer), _) => (View::Out, peer.clone()),
+            (None, None, true) => (View::Best, String::new()),
+            (None, None, false) => (View::All, String::new()),
+        };
+        RoutesRequest {
+            prefix: self.prefix.clone().unwrap_or_default(),
+            view: view.into(),
+            peer,
+        }
     }
 }
 
