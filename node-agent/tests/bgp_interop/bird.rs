@@ -20,7 +20,7 @@ pub(crate) const V4: (&str, &str) = ("10.99.0.1", "10.99.0.2");
 pub(crate) const V6: (&str, &str) = ("fd99::1", "fd99::2");
 
 impl Bird {
-    fn start(expected_as: u32) -> Self {
+    pub(crate) fn start(expected_as: u32) -> Self {
         Self::start_with(Net::new(), V4, expected_as, "")
     }
 

@@ -18,6 +18,7 @@ mod herd;
 mod net;
 mod ours;
 mod router;
+mod standalone;
 mod transport;
 
 use std::time::{Duration, Instant};

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 pub(crate) struct Net {
     pub(crate) ours: Place,
@@ -79,7 +81,7 @@ impl Drop for Net {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let thread = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             File::open("/proc/thread-self/ns/net").unwrap()
@@ -88,7 +90,7 @@ impl Place {
     }
 
     /// For programs that open it by name.
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
@@ -101,7 +103,7 @@ impl Place {
         Self(self.0.try_clone().unwrap())
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).args([
             "setpriv",
@@ -112,7 +114,7 @@ impl Place {
         command
     }
 
-    fn ip(&self, arguments: &[&str]) {
+    pub(crate) fn ip(&self, arguments: &[&str]) {
         self.output("ip", arguments);
     }
 
@@ -154,6 +156,18 @@ impl Place {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         Process(command.spawn().unwrap())
+    }
+}
+
+impl Process {
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).unwrap();
+        nix::sys::signal::kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    /// Waits for its end; whether it ended well.
+    pub(crate) fn ended(mut self) -> bool {
+        self.0.wait().unwrap().success()
     }
 }
 
