@@ -32,6 +32,10 @@ test-lab: ## scenarios on a real cluster; SCENARIO=name runs one
 fuzz: ## fuzz what reads octets from BGP peers, ten minutes a target; SECONDS_EACH=180, TARGET=update
 	@SECONDS_EACH="$(SECONDS_EACH)" TARGET="$(TARGET)" tests/fuzz.sh
 
+.PHONY: bench-bgp
+bench-bgp: ## measure the speaker beside BIRD, FRR and GoBGP; BGPBENCH=folder of the harness
+	@BGPBENCH=$(BGPBENCH) tests/bench/bgp/run.sh
+
 .PHONY: build
 build: ## the release binaries, static
 	@cargo build --release --locked --workspace --bins
