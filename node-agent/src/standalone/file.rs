@@ -76,6 +76,7 @@ pub(super) struct Peer {
     pub(super) import: Option<Import>,
     pub(super) export: Option<Export>,
     pub(super) ttl_security: Option<bool>,
+    pub(super) multihop: Option<i64>,
     pub(super) password: Option<String>,
 }
 
@@ -173,6 +174,7 @@ impl Peer {
             import: self.import.or(other.import),
             export: self.export.or(other.export),
             ttl_security: self.ttl_security.or(other.ttl_security),
+            multihop: self.multihop.or(other.multihop),
             password: self.password.or(other.password),
         }
     }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use margay_bgp::{
-    Asn, Families, LocalAddresses, Password, PeerConfig, PerFamily, Policy, RemoteAs,
+    Asn, Families, LocalAddresses, Password, PeerConfig, PerFamily, Policy, Protection, Reach,
+    RemoteAs,
 };
 
 use super::Faults;
@@ -97,8 +98,10 @@ impl Whose<'_> {
             },
             import: self.import(table.import),
             export: self.export(table.export),
-            gtsm: table.ttl_security.unwrap_or(plain.gtsm),
-            password: self.password(table.password),
+            protection: Protection {
+                password: self.password(table.password),
+                reach: self.reach(table.ttl_security, table.multihop),
+            },
             ..plain
         }
     }
@@ -211,6 +214,16 @@ impl Whose<'_> {
                 );
                 Policy::reject_all()
             }
+        }
+    }
+
+    /// How far away the peer may be, and whether its packets must prove it.
+    fn reach(&mut self, secured: Option<bool>, multihop: Option<i64>) -> Reach {
+        let hops = multihop.map(|hops| self.within("multihop", Some(hops), 1, 255, 1));
+        match (secured.unwrap_or(false), hops) {
+            (true, hops) => Reach::Secured(hops.unwrap_or(1)),
+            (false, Some(hops)) => Reach::Within(hops),
+            (false, None) => Reach::Anywhere,
         }
     }
 

@@ -52,6 +52,8 @@ fn peers_are_filled_up_from_the_defaults() {
         families = [\"ipv6\"]
         next-hop-ipv6 = \"2001:db8::1\"
         export = \"none\"
+        ttl-security = true
+        password = \"secret\"
         connect-retry-seconds = 5
         shutdown = \"until Monday\""
     ))
@@ -86,6 +88,9 @@ fn peers_are_filled_up_from_the_defaults() {
             v6: "2001:db8::1".parse().ok()
         }
     );
+    assert_eq!(second.protection.reach, margay_bgp::Reach::Secured(1));
+    assert!(second.protection.password.is_some());
+    assert_eq!(first.protection, margay_bgp::Protection::default());
     assert_eq!(second.connect_retry, Duration::from_secs(5));
     assert_eq!(second.held_down.as_deref(), Some("until Monday"));
     assert!(settings.transit);
