@@ -21,9 +21,9 @@ use anyhow::Context as _;
 use margay_bgp::{Lookup, RouteFilter, View};
 use margay_proto::rpc::agent::agent_server::Agent;
 use margay_proto::rpc::agent::{
-    self, Address, AddressesReply, AddressesRequest, BfdReply, BfdRequest, DoctorReply, DoctorRequest, PeerDetailsReply,
-    PeerDetailsRequest, PeersReply, PeersRequest, ResetPeer, ResetReply, ResetRequest, RoutesReply,
-    RoutesRequest, VersionReply, VersionRequest,
+    self, Address, AddressesReply, AddressesRequest, BfdReply, BfdRequest, DoctorReply,
+    DoctorRequest, PeerDetailsReply, PeerDetailsRequest, PeersReply, PeersRequest, ResetPeer,
+    ResetReply, ResetRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest,
 };
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;

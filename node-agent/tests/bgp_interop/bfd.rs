@@ -11,8 +11,8 @@ use crate::net::{Net, Process, require};
 use crate::ours::{self, Ours};
 use crate::{established, until};
 
-/// From the fault to the end of our session: 3 × 300 ms, and some for a busy machine to notice.
-const LOSS: Duration = Duration::from_secs(1);
+/// From the fault to the end of our session: 3 × 300 ms, and more on a busy machine, but never the hold time.
+const LOSS: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transport {
