@@ -258,7 +258,7 @@ spec: {cidr: 10.244.64.0/18}
     }
 }
 
-/// n1 takes n3's router id: they do not peer, so that their sessions stay.
+/// n1 takes n2's router id, which is of the same AS; in another one it may (RFC 6286).
 fn router_id() -> Fault {
     const CONFIG: &str = "
 apiVersion: margay.dev/v1alpha1
@@ -266,14 +266,13 @@ kind: NodeConfig
 metadata: {name: a-doctor}
 spec:
   nodeSelector: {matchLabels: {kubernetes.io/hostname: n1}}
-  asNumber: 4200000001
   routerID: ";
     Fault {
         what: "a router id that another node has",
         expect: ["router-id", "error", "n1"],
-        words: "n3".to_owned(),
+        words: "n2".to_owned(),
         break_it: Box::new(|lab| {
-            let id = lab.kubectl(&["get", "bgpnode", "n3", "-o", "jsonpath={.spec.routerID}"])?;
+            let id = lab.kubectl(&["get", "bgpnode", "n2", "-o", "jsonpath={.spec.routerID}"])?;
             lab.apply(&format!("{CONFIG}{id}\n"))
         }),
         shown: (
