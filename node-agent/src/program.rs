@@ -39,11 +39,14 @@ pub(crate) fn run(
         print(info);
         std::process::abort();
     }));
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()?
-        .block_on(program)
+        .build()?;
+    let result = runtime.block_on(program);
+    // Not for a slow disk: what is not written yet has been promised to nobody.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 /// Waits for a signal or for a task that ends unasked.

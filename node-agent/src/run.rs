@@ -178,6 +178,15 @@ impl Wiring {
         }
     }
 
+    /// Starts a task that may be dropped at any of its awaits, and is when the agent ends.
+    fn spawn(&mut self, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        let cancel = self.cancel.clone();
+        self.tasks.spawn(async move {
+            let ended = cancel.run_until_cancelled(task).await;
+            ended.unwrap_or(Ok(()))
+        });
+    }
+
     /// Starts everything but what asks the API server by itself.
     fn local(&mut self, ground: Ground, client: &Client) -> Local {
         let core = self.core(&ground);
@@ -271,10 +280,9 @@ impl Wiring {
         let (driver, speaker) = speaker::new(desired, self.metrics.clone(), heartbeat);
         self.tasks.spawn(driver.run(self.cancel.clone()));
         let learned = speaker.learned.clone();
-        self.tasks
-            .spawn(engine_task::follow(learned, events.clone(), Event::Learned));
+        self.spawn(engine_task::follow(learned, events.clone(), Event::Learned));
         let next_hops = speaker.next_hops.clone();
-        self.tasks.spawn(engine_task::follow(
+        self.spawn(engine_task::follow(
             next_hops,
             events.clone(),
             Event::NextHops,

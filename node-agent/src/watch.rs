@@ -14,6 +14,7 @@ use crate::engine::Change;
 use futures::TryStreamExt;
 use kube::{
     Api, Resource,
+    core::Status,
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -70,9 +71,8 @@ where
                 Change::Reset(Vec::new())
             }
             Err(error) => {
-                let refused = is_refused(&error);
-                // With its causes: the outermost says only that a request failed.
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let refused = status_of(&error).is_some_and(|s| matches!(s.code, 401 | 403));
+                let error = in_words(error);
                 tracing::warn!(
                     kind,
                     error,
@@ -93,22 +93,29 @@ fn trimmed<K: Resource>(mut object: K) -> K {
     object
 }
 
-/// The API server answers, and not to this agent: its token is not valid any more, or its rights are gone.
-fn is_refused(error: &watcher::Error) -> bool {
-    let status = match error {
+/// What the API server answered, if it did.
+fn status_of(error: &watcher::Error) -> Option<&Status> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status,
-        watcher::Error::WatchError(status) => status,
-        _ => return false,
-    };
-    matches!(status.code, 401 | 403)
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// The API server's own words, or else the error with its causes: the outermost says only that a request failed.
+fn in_words(error: watcher::Error) -> String {
+    match status_of(&error) {
+        Some(status) => format!("{} ({})", status.message, status.code),
+        None => format!("{:#}", anyhow::Error::from(error)),
+    }
 }
 
 fn is_absent(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
-        _ => false,
-    }
+    let starts = !matches!(
+        error,
+        watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_)
+    );
+    starts && status_of(error).is_some_and(|status| status.code == 404)
 }

@@ -3,6 +3,7 @@
 use super::facts::{Facts, of_link};
 use margay_bgp::State;
 use margay_proto::{names::LINK_PREFIX, rpc::agent::Finding};
+use std::collections::BTreeMap;
 
 /// Every check, in the order in which a person would look.
 const CHECKS: [fn(&Facts) -> Vec<Finding>; 13] = [
@@ -72,17 +73,22 @@ fn files(facts: &Facts) -> Vec<Finding> {
 
 /// An agent that hears of no change goes on with what it knows, and looks well in everything else.
 fn watches(facts: &Facts) -> Vec<Finding> {
-    let found = facts.outages.iter().map(|outage| {
+    let mut kinds: BTreeMap<(bool, &str), Vec<&str>> = BTreeMap::new();
+    for outage in &facts.outages {
+        let alike = kinds.entry((outage.refused, &outage.error)).or_default();
+        alike.push(&outage.kind);
+    }
+    let found = kinds.into_iter().map(|((refused, error), kinds)| {
         let what = format!(
-            "its watch has failed for a while ({}): what is known stays in force, and no change of it is applied",
-            outage.error
+            "failed for a while ({error}): what is known stays in force, and no change of it is applied"
         );
-        let remedy = if outage.refused {
+        let remedy = if refused {
             "delete the agent's pod on this node: the next one gets a new token; if that does not help, compare its rights with docs/rbac.md"
         } else {
             "find out why this node does not reach the API server"
         };
-        finding("watches", "error", &format!("watch of {}", outage.kind), [&what, remedy])
+        let object = format!("watch of {}", kinds.join(", "));
+        finding("watches", "error", &object, [&what, remedy])
     });
     or_ok(
         found.collect(),

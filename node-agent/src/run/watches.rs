@@ -58,6 +58,6 @@ impl Wiring {
         E: Send + 'static,
     {
         let outages = self.outages.clone();
-        self.tasks.spawn(watch::run(api, config, wrap, to, outages));
+        self.spawn(watch::run(api, config, wrap, to, outages));
     }
 }

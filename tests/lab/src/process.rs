@@ -74,7 +74,9 @@ impl Stat {
         let fields: Vec<&str> = tail.split(' ').collect();
         Some(Self {
             name: name.to_owned(),
-            is_zombie: matches!(*fields.first()?, "Z" | "X"),
+            // The first thread may end before others, which hold sockets and locks until they end too.
+            is_zombie: matches!(*fields.first()?, "Z" | "X")
+                && fields.get(17)?.parse::<u32>().ok()? <= 1,
             parent: fields.get(1)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
         })

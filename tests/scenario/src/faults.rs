@@ -11,11 +11,13 @@ mod dump;
 mod kernel;
 mod nodes;
 mod routers;
+mod token;
 mod traffic;
 
 pub(crate) use agent::prove as restart;
 pub(crate) use away::prove as api_away;
 pub(crate) use nodes::prove as node_loss;
+pub(crate) use token::prove as token_refused;
 
 use crate::{cluster::Cluster, monitor::Monitor, report::Report};
 use anyhow::{Result, ensure};

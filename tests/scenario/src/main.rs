@@ -150,6 +150,11 @@ const SCENARIOS: &[Scenario] = &[
         faults::api_away,
     ),
     (
+        "token-refused",
+        "agents whose token is not valid any more say so, forward on, and serve again with a new one",
+        faults::token_refused,
+    ),
+    (
         "agent-absent",
         "without an agent pods fail with a clear event, and recover",
         agent_absent::prove,

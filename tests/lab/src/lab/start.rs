@@ -228,7 +228,9 @@ impl Lab {
         })
     }
 
-    fn has_ended(&self, place: &str, name: &str) -> Option<String> {
+    /// Whether a process that the lab started has ended, and its last words.
+    #[must_use]
+    pub fn has_ended(&self, place: &str, name: &str) -> Option<String> {
         let ended = self.places.daemon(place, name).is_none();
         ended.then(|| {
             format!(

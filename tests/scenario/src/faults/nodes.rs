@@ -201,15 +201,24 @@ fn rebooted<'a>(scene: &'a Scene<'_>) -> Fault<'a> {
         nodes: OTHERS.to_vec(),
         strike: Box::new(strike),
         told: Vec::new(),
-        healed: Box::new(move || back(lab, NODE, 0, true)),
+        healed: Box::new(move || up_again(lab)),
         within: SOON,
         expect: Expect::NothingLost,
     }
 }
 
-/// Its agent runs, and its blocks are announced.
+/// Its daemons and its agent run.
+fn up_again(lab: &Lab) -> Result<Seen<()>> {
+    let mut daemons = ["containerd", "kubelet"].into_iter();
+    match daemons.find_map(|daemon| lab.has_ended(NODE, daemon)) {
+        Some(why) => Ok(Seen::Never(why)),
+        None => back(lab, NODE, 0, true),
+    }
+}
+
+/// And its blocks are announced.
 fn back_whole(lab: &Lab, blocks: &Blocks) -> Result<Seen<()>> {
-    match back(lab, NODE, 0, true)? {
+    match up_again(lab)? {
         Seen::Holds(()) => blocks.are_back(lab),
         other => Ok(other),
     }
