@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +50,37 @@ pub(crate) fn run(
     result
 }
 
+/// Runs a task on threads of its own, and ends with it.
+///
+/// A netlink request holds its thread for as long as somebody else holds the kernel's RTNL, seconds on a node whose containers come and go:
+/// what has to answer in time does not share threads with whoever asks the kernel.
+///
+/// # Errors
+/// The task's, or that no thread can be made.
+pub(crate) async fn apart(
+    name: &'static str,
+    task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> anyhow::Result<()> {
+    let (told, end) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .thread_name(name)
+                .enable_all()
+                .build();
+            let ended = runtime.map_err(Into::into).and_then(|runtime| {
+                let ended = runtime.block_on(task);
+                runtime.shutdown_background();
+                ended
+            });
+            // Nobody waits any more when the program ends.
+            let _ = told.send(ended);
+        })?;
+    end.await?
+}
+
 /// Waits for a signal or for a task that ends unasked.
 ///
 /// # Errors
@@ -75,4 +107,29 @@ pub(crate) async fn until_told(mut tasks: Tasks, cancel: CancellationToken) -> a
     })
     .await;
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_task_apart_goes_on_while_every_other_thread_is_held() {
+        let (ticks, ticked) = mpsc::channel();
+        let task = tokio::spawn(apart("apart", async move {
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                ticks.send(())?;
+            }
+            anyhow::bail!("its own end")
+        }));
+        tokio::task::yield_now().await;
+        // This is the only thread of this runtime.
+        for _ in 0..3 {
+            ticked.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        let ended = task.await.unwrap();
+        assert_eq!(ended.unwrap_err().to_string(), "its own end");
+    }
 }

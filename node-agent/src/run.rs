@@ -278,7 +278,8 @@ impl Wiring {
         self.tasks.spawn(task.run(heartbeat, self.cancel.clone()));
         let heartbeat = self.heartbeats.register("speaker", STUCK);
         let (driver, speaker) = speaker::new(desired, self.metrics.clone(), heartbeat);
-        self.tasks.spawn(driver.run(self.cancel.clone()));
+        let sessions = driver.run(self.cancel.clone());
+        self.tasks.spawn(program::apart("speaker", sessions));
         let learned = speaker.learned.clone();
         self.spawn(engine_task::follow(learned, events.clone(), Event::Learned));
         let next_hops = speaker.next_hops.clone();

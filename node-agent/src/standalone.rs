@@ -86,7 +86,7 @@ async fn serve(file: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let routes = tonic::service::Routes::new(AgentServer::new(service));
     let (socket, running) = (fixed.socket.clone(), cancel.clone());
     tasks.spawn(async move { api::serve(&socket, routes, running).await });
-    tasks.spawn(driver.run(cancel.clone()));
+    tasks.spawn(program::apart("speaker", driver.run(cancel.clone())));
     tasks.spawn(host.run(handle, heartbeats.register("kernel", STUCK), cancel.clone()));
     tasks.spawn(reload(file, keep, hangups, cancel.clone()));
     program::until_told(std::mem::take(tasks), cancel).await
