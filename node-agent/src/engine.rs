@@ -10,6 +10,7 @@
 
 mod desired;
 mod event;
+mod filters;
 mod identity;
 mod inputs;
 pub(crate) mod learned;
@@ -69,6 +70,7 @@ pub struct Start {
 pub struct Engine {
     node: String,
     inputs: Inputs,
+    filters: filters::Filters,
     attachments: BTreeMap<String, Attachment>,
     blocks: Option<Vec<Block>>,
     underlay: Option<Arc<Snapshot>>,
@@ -91,6 +93,7 @@ impl Engine {
         let mut engine = Self {
             node: start.node,
             restored: start.inputs.configuration().is_some(),
+            filters: filters::Filters::of(&start.inputs.filters),
             inputs: start.inputs,
             attachments: BTreeMap::new(),
             blocks: start.blocks,
@@ -130,6 +133,14 @@ impl Engine {
             ),
             Event::Peers(change) => {
                 self.object("BGPPeer", |i, c| inputs::apply(&mut i.peers, c), change)
+            }
+            Event::Filters(change) => {
+                let changed =
+                    self.object("BGPFilter", |i, c| inputs::apply(&mut i.filters, c), change);
+                if changed {
+                    self.filters = filters::Filters::of(&self.inputs.filters);
+                }
+                changed
             }
             Event::BgpNodes(change) => {
                 self.object("BGPNode", |i, c| inputs::apply(&mut i.bgp_nodes, c), change)

@@ -11,6 +11,7 @@
 
 pub mod bfd;
 pub mod bgp_configuration;
+pub mod bgp_filter;
 pub mod bgp_node;
 pub mod bgp_peer;
 pub mod condition;
@@ -24,6 +25,11 @@ mod selector;
 
 pub use bfd::BFD;
 pub use bgp_configuration::{BGPConfiguration, BGPConfigurationSpec, Mesh};
+pub use bgp_filter::{
+    BGPFilter, BGPFilterSpec, FilterAction, FilterCommunities, FilterCommunityChange, FilterMatch,
+    FilterNextHop, FilterPath, FilterPeer, FilterPeerType, FilterPrefix, FilterPrepend, FilterRule,
+    FilterSet, FilterSource,
+};
 pub use bgp_node::{BGPNode, BGPNodeSpec};
 pub use bgp_peer::{Authentication, BGPPeer, BGPPeerSpec, Method, RemoteAs, SecretKey};
 pub use condition::Condition;
@@ -44,6 +50,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         IPBlock::crd(),
         BGPConfiguration::crd(),
         BGPPeer::crd(),
+        BGPFilter::crd(),
         BGPNode::crd(),
         NodeConfig::crd(),
         NodeState::crd(),

@@ -17,7 +17,14 @@ impl Engine {
             return Desired::default();
         };
         let kernel = self.underlay.as_deref();
-        let (peers, wrong) = peers::wanted(&self.inputs, &self.node, identity, kernel, duplicates);
+        let (peers, wrong) = peers::wanted(
+            &self.inputs,
+            &self.filters,
+            &self.node,
+            identity,
+            kernel,
+            duplicates,
+        );
         faults.extend(wrong);
         let mut config = SpeakerConfig::new(Asn(identity.asn), identity.router_id);
         config.restarting = !self.forwarding.is_empty();

@@ -4,7 +4,7 @@ use super::pods::KnownPod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use margay_ipam::{Attachment, Block};
 use margay_proto::{
-    crd::{BGPConfiguration, BGPNode, BGPPeer, IPPool, NodeConfig},
+    crd::{BGPConfiguration, BGPFilter, BGPNode, BGPPeer, IPPool, NodeConfig},
     slim::{Namespace, Node, Pod, Secret},
 };
 use tokio::sync::oneshot;
@@ -31,6 +31,7 @@ pub enum Event {
     Pools(Change<IPPool>),
     Configurations(Change<BGPConfiguration>),
     Peers(Change<BGPPeer>),
+    Filters(Change<BGPFilter>),
     BgpNodes(Change<BGPNode>),
     NodeConfigs(Change<NodeConfig>),
     /// Of the agents' namespace.

@@ -4,7 +4,7 @@ use super::Change;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use margay_proto::{
-    crd::{BGPConfiguration, BGPNode, BGPPeer, IPPool, NodeConfig},
+    crd::{BGPConfiguration, BGPFilter, BGPNode, BGPPeer, IPPool, NodeConfig},
     slim::{Node, Secret},
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub struct Inputs {
     /// Peers by name.
     #[serde(default)]
     pub peers: BTreeMap<String, BGPPeer>,
+    /// Filters by name.
+    #[serde(default)]
+    pub filters: BTreeMap<String, BGPFilter>,
     /// What other agents published.
     #[serde(default)]
     pub bgp_nodes: BTreeMap<String, BGPNode>,

@@ -1,13 +1,15 @@
 //! From objects to sessions: which peers this node keeps. A function of the objects and the kernel's addresses alone.
 //!
 //! A session between nodes is symmetric: when a BGPPeer's `nodeSelector` picks one and its `peerSelector` the other, both keep it.
-//! Every session exports what the node itself originates and nothing it learned: a node is never transit.
+//! Every session exports what the node itself originates and nothing it learned: a node is never transit unless a filter names what was
+//! learned.
 
 mod bfd;
 mod guard;
 
 use super::{
     Identity, Inputs,
+    filters::{Filters, Policies},
     identity::{Duplicate, is_lasting},
     selector::{fault, selects},
 };
@@ -15,9 +17,7 @@ use crate::kernel::underlay::{Address, Snapshot};
 use guard::Guard;
 use ipnetwork::IpNetwork;
 use kube::ResourceExt;
-use margay_bgp::{
-    Asn, Families, LocalAddresses, PeerConfig, PerFamily, Policy, RemoteAs as BgpRemoteAs,
-};
+use margay_bgp::{Asn, Families, LocalAddresses, PeerConfig, PerFamily, RemoteAs as BgpRemoteAs};
 use margay_proto::crd::{BGPConfigurationSpec, BGPNode, BGPPeer, BGPPeerSpec, Mesh, RemoteAs};
 use std::{
     cmp::Reverse,
@@ -28,6 +28,7 @@ use std::{
 /// Every session of `node`, by address; and what is wrong with objects that ask for one. The description of each names the object that asked for it.
 pub(super) fn wanted(
     inputs: &Inputs,
+    filters: &Filters,
     node: &str,
     identity: &Identity,
     kernel: Option<&Snapshot>,
@@ -35,7 +36,7 @@ pub(super) fn wanted(
 ) -> (BTreeMap<IpAddr, PeerConfig>, Vec<String>) {
     let mut peers = BTreeMap::new();
     let mut asked_by = BTreeMap::new();
-    let mut faults = Vec::new();
+    let mut faults: Vec<String> = filters.faults().collect();
     let Some(configuration) = inputs.configuration().map(|c| &c.spec) else {
         return (peers, faults);
     };
@@ -67,10 +68,14 @@ pub(super) fn wanted(
             )),
         };
         match found {
+            Ok(found) if found.is_empty() => {}
             Ok(found) => {
+                let policies = filters.policies(&name, spec);
+                faults.extend(policies.as_ref().err().cloned());
                 let guard = Guard::of(inputs, spec, &name);
-                faults.extend(guard.fault().filter(|_| !found.is_empty()));
-                for mut wanted in found {
+                faults.extend(guard.fault());
+                for wanted in found {
+                    let mut wanted = filtered(wanted, &policies);
                     guard.protect(&mut wanted, identity, kernel);
                     let first = asked_by
                         .entry(wanted.address)
@@ -102,6 +107,22 @@ pub(super) fn wanted(
         }
     }
     (peers, faults)
+}
+
+/// The session with what its filters come to, or held down when they come to nothing: it stays in the set, so that no other object, and
+/// no mesh, opens it without them.
+fn filtered(wanted: PeerConfig, policies: &Result<Policies, String>) -> PeerConfig {
+    match policies {
+        Ok(Policies { import, export }) => PeerConfig {
+            import: import.clone(),
+            export: export.clone(),
+            ..wanted
+        },
+        Err(why) => PeerConfig {
+            held_down: Some(why.clone()),
+            ..wanted
+        },
+    }
 }
 
 /// Adds a session that `name` asks for; one with the same address that another object, `first`, asked for stays, and the newcomer is a
@@ -139,6 +160,8 @@ fn add(
         ),
         ("multihop", held.protection.reach == wanted.protection.reach),
         ("bfd", held.bfd == wanted.bfd),
+        ("importFilters", held.import == wanted.import),
+        ("exportFilters", held.export == wanted.export),
     ];
     let (field, _) = same.iter().find(|(_, same)| !same)?;
     Some(format!(
@@ -329,6 +352,7 @@ fn session(
     remote_as: BgpRemoteAs,
     port: u16,
 ) -> PeerConfig {
+    let policies = Policies::default();
     PeerConfig {
         passive: spec.passive,
         remote_port: port,
@@ -347,8 +371,8 @@ fn session(
             v6: spec.max_prefixes,
         },
         allow_own_as: spec.allow_own_as.unwrap_or(0),
-        import: Policy::accept_all(),
-        export: Policy::own_only(),
+        import: policies.import,
+        export: policies.export,
         ..PeerConfig::new(address, remote_as)
     }
 }

@@ -9,11 +9,12 @@ const POLICY_KINDS: [&str; 3] = ["Pod", "Namespace", "NetworkPolicy"];
 /// The kinds that the translation of addresses follows from, which is in the same table, unless they were kept on disk.
 const MASQUERADE_KINDS: [&str; 4] = ["Node", "NodeConfig", "IPPool", "BGPNode"];
 /// The kinds that the BGP half follows from, unless they were kept on disk.
-const ROUTING_KINDS: [&str; 6] = [
+const ROUTING_KINDS: [&str; 7] = [
     "Node",
     "IPPool",
     "BGPConfiguration",
     "BGPPeer",
+    "BGPFilter",
     "BGPNode",
     "NodeConfig",
 ];

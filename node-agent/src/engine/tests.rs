@@ -1,6 +1,7 @@
 //! Named states in, plans out.
 
 mod bfd;
+mod filters;
 mod fixtures;
 mod guard;
 mod history;
@@ -14,8 +15,8 @@ mod warnings;
 use super::*;
 use crate::speaker::Desired;
 use fixtures::{
-    Labelled, State, attachment, bgp_node, block, configuration, learned, node, node_config, peer,
-    pod, policy, secret, selector,
+    Labelled, State, attachment, bgp_node, block, configuration, filter, learned, node,
+    node_config, peer, pod, policy, secret, selector,
 };
 use margay_bgp::Asn;
 use margay_ipam::Family;

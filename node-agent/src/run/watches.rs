@@ -26,6 +26,7 @@ impl Wiring {
         self.all(client, events, Event::Pools);
         self.all(client, events, Event::Configurations);
         self.all(client, events, Event::Peers);
+        self.all(client, events, Event::Filters);
         self.all(client, events, Event::BgpNodes);
         self.all(client, events, Event::NodeConfigs);
         let every = watcher::Config::default();

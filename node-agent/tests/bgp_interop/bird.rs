@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::filters::filters_both_ways;
 use crate::net::{Net, Process, require};
 use crate::ours::{self, OUR_AS, Ours};
 use crate::router::Router;
@@ -109,6 +110,13 @@ fn bird_both_families_over_one_session() {
     let bird = Bird::start(OUR_AS.0);
     let ours = Ours::start(&bird.net, ours::desired());
     routes_go_both_ways(&bird, &ours);
+}
+
+#[test]
+fn bird_sees_what_filters_make_of_routes() {
+    let bird = Bird::start(OUR_AS.0);
+    let ours = Ours::start(&bird.net, ours::desired());
+    filters_both_ways(&bird, &ours, "(65000,7)");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::filters::filters_both_ways;
 use crate::net::{Net, Process, require};
 use crate::ours::{self, OUR_AS, Ours};
 use crate::router::Router;
@@ -135,6 +136,13 @@ fn frr_both_families_over_one_session() {
     let frr = Frr::start(OUR_AS.0);
     let ours = Ours::start(&frr.net, ours::desired());
     routes_go_both_ways(&frr, &ours);
+}
+
+#[test]
+fn frr_sees_what_filters_make_of_routes() {
+    let frr = Frr::start(OUR_AS.0);
+    let ours = Ours::start(&frr.net, ours::desired());
+    filters_both_ways(&frr, &ours, "65000:7");
 }
 
 #[test]

@@ -13,6 +13,7 @@
 
 mod bfd;
 mod bird;
+mod filters;
 mod frr;
 mod herd;
 mod net;

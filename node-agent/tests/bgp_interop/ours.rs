@@ -10,7 +10,7 @@ use margay_agent::health::{Heartbeats, Metrics};
 use margay_agent::speaker::{self, Desired, Handle, Peers, Session};
 use margay_bgp::{
     Asn, Families, LocalAddresses, Origination, PeerConfig, Policy, RemoteAs, RouteFilter,
-    SpeakerConfig, View,
+    RouteStatus, SpeakerConfig, View,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -136,13 +136,18 @@ impl Ours {
         self.questions.block_on(self.handle.peers()).unwrap()
     }
 
-    /// Prefixes in use that are kept from before the peer's restart.
-    pub(crate) fn stale_routes(&self) -> usize {
+    /// Routes in use, learned and own.
+    pub(crate) fn best(&self) -> Vec<RouteStatus> {
         let filter = RouteFilter {
             view: View::Best,
             lookup: None,
         };
-        let routes = self.questions.block_on(self.handle.routes(filter)).unwrap();
+        self.questions.block_on(self.handle.routes(filter)).unwrap()
+    }
+
+    /// Prefixes in use that are kept from before the peer's restart.
+    pub(crate) fn stale_routes(&self) -> usize {
+        let routes = self.best();
         routes
             .iter()
             .filter(|route| route.paths.iter().any(|path| path.stale))

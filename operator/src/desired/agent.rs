@@ -22,7 +22,7 @@ pub(super) fn cluster_rules() -> Value {
         // NetworkUnavailable.
         { "apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"] },
         { "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": WATCH },
-        { "apiGroups": [names::GROUP], "resources": ["ippools", "bgpconfigurations", "bgppeers", "nodeconfigs"], "verbs": WATCH },
+        { "apiGroups": [names::GROUP], "resources": ["ippools", "bgpconfigurations", "bgppeers", "bgpfilters", "nodeconfigs"], "verbs": WATCH },
         // Claims are creates, publications are replaced with the version that was read, and a fresh read settles a lost answer.
         { "apiGroups": [names::GROUP], "resources": ["ipblocks"], "verbs": ["get", "list", "watch", "create", "update", "delete"] },
         // Applied, which creates what is not there.

@@ -57,6 +57,14 @@ pub struct BGPPeerSpec {
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<u32>,
+    /// BGPFilters for what the peer announces, in order; everything is used when there is none. One that does not exist holds the session down.
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub import_filters: Vec<String>,
+    /// BGPFilters for what the peer is told, in order; the node's own routes, and no others, when there is none.
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub export_filters: Vec<String>,
     /// How often the node's own AS may stand in a path from the peer; 0 when left out. Where several racks have one AS, a path from another rack holds it once.
     #[schemars(range(min = 0, max = 10))]
     #[serde(

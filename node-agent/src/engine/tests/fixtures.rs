@@ -13,8 +13,9 @@ use margay_bgp::{LearnedPath, LearnedRoute, wire::Attributes};
 use margay_ipam::{AttachmentKey, Netns};
 use margay_proto::{
     crd::{
-        BGPConfiguration, BGPConfigurationSpec, BGPNode, BGPNodeSpec, BGPPeer, BGPPeerSpec,
-        Condition, IPPool, IPPoolSpec, IPPoolStatus, NodeConfig, NodeConfigSpec,
+        BGPConfiguration, BGPConfigurationSpec, BGPFilter, BGPFilterSpec, BGPNode, BGPNodeSpec,
+        BGPPeer, BGPPeerSpec, Condition, IPPool, IPPoolSpec, IPPoolStatus, NodeConfig,
+        NodeConfigSpec,
     },
     slim::{Namespace, Node, NodeAddress, Pod, Secret},
 };
@@ -77,6 +78,11 @@ pub(super) fn secret(name: &str, key: &str, value: &str) -> Secret {
         .data
         .insert(key.to_owned(), ByteString(value.as_bytes().to_vec()));
     secret
+}
+
+/// From JSON, as users write it.
+pub(super) fn filter(name: &str, spec: serde_json::Value) -> BGPFilter {
+    BGPFilter::new(name, serde_json::from_value::<BGPFilterSpec>(spec).unwrap())
 }
 
 pub(super) fn bgp_node(name: &str, as_number: u32, addresses: &[&str]) -> BGPNode {
@@ -306,6 +312,7 @@ impl State {
             Event::Pools(all(&inputs.pools)),
             Event::Configurations(all(&inputs.configurations)),
             Event::Peers(all(&inputs.peers)),
+            Event::Filters(all(&inputs.filters)),
             Event::BgpNodes(all(&inputs.bgp_nodes)),
             Event::NodeConfigs(all(&inputs.node_configs)),
             Event::Secrets(all(&inputs.secrets)),
@@ -353,4 +360,4 @@ macro_rules! input {
     };
 }
 
-input!(Node => nodes, IPPool => pools, BGPConfiguration => configurations, BGPPeer => peers, BGPNode => bgp_nodes, NodeConfig => node_configs, Secret => secrets);
+input!(Node => nodes, IPPool => pools, BGPConfiguration => configurations, BGPPeer => peers, BGPFilter => filters, BGPNode => bgp_nodes, NodeConfig => node_configs, Secret => secrets);

@@ -54,6 +54,8 @@ fn states() -> Vec<(&'static str, State)> {
                 .with(node(SELF, &["172.31.0.1"]).label("rack", "1"))
                 .with(node_config("r1", racks)),
         ),
+        ("filtered", filters::state("mark").with(filters::mark())),
+        ("a filter that is not there", filters::state("mark")),
         (
             "a wrong peer",
             cluster().with(peer(
@@ -106,6 +108,7 @@ fn changes(from: &State, to: &State) -> Vec<Event> {
         Event::Configurations,
     ));
     events.extend(named(&old.peers, &new.peers, Event::Peers));
+    events.extend(named(&old.filters, &new.filters, Event::Filters));
     events.extend(named(&old.bgp_nodes, &new.bgp_nodes, Event::BgpNodes));
     events.extend(named(
         &old.node_configs,

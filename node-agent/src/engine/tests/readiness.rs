@@ -32,7 +32,7 @@ fn a_node_with_everything_is_ready() {
 fn a_new_agent_says_all_that_it_waits_for() {
     assert_eq!(
         fresh().plan().not_ready.unwrap(),
-        "waiting for the API server to list Pod, Namespace, NetworkPolicy, Node, IPPool, BGPConfiguration, BGPPeer, BGPNode, NodeConfig, \
+        "waiting for the API server to list Pod, Namespace, NetworkPolicy, Node, IPPool, BGPConfiguration, BGPPeer, BGPFilter, BGPNode, NodeConfig, \
          the list of this node's IPBlocks, the kernel's links and addresses"
     );
     let why = without(&["BgpNodes", "Underlay"]).plan().not_ready.unwrap();

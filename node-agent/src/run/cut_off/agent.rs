@@ -228,6 +228,7 @@ fn cluster() -> Vec<Event> {
         ])),
         Event::Configurations(all(&[configuration])),
         Event::Peers(all(&[])),
+        Event::Filters(all(&[])),
         Event::BgpNodes(all(&[])),
         Event::NodeConfigs(all(&[])),
         Event::Pods(all(&[pod("c1"), pod("c2")])),
