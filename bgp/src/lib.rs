@@ -27,6 +27,7 @@ mod rib;
 mod session;
 mod speaker;
 mod status;
+mod why;
 pub mod wire;
 
 pub use config::{
@@ -48,3 +49,4 @@ pub use status::{
     Counters, LastError, Lookup, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus,
     View,
 };
+pub use why::{Explanation, Judgement, PathExplanation, PeerExplanation, Step};

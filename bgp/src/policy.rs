@@ -17,6 +17,7 @@ mod condition;
 mod path_pattern;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -21,6 +21,7 @@ mod routes;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

@@ -38,6 +38,21 @@ impl Agent for Scripted {
         }))
     }
 
+    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, Status> {
+        let WhyRequest { prefix, peer } = request.into_inner();
+        let told = WhyPeer {
+            peer,
+            reason: "there is no session with the peer".to_owned(),
+            ..WhyPeer::default()
+        };
+        Ok(Response::new(WhyReply {
+            node: "n1".to_owned(),
+            prefix,
+            peers: vec![told],
+            ..WhyReply::default()
+        }))
+    }
+
     async fn routes(
         &self,
         request: Request<RoutesRequest>,
@@ -296,6 +311,23 @@ fn watching_begins_with_the_table_and_ends_with_its_reader() {
         socket.to_str().unwrap(),
     ]);
     assert_eq!(json.status.code(), Some(2));
+}
+
+#[test]
+fn a_route_is_explained_through_the_socket() {
+    let (socket, _serving) = serve("why");
+    let socket = socket.to_str().unwrap();
+    let arguments = ["bgp", "why", "10.244.0.0/26", "--peer", "172.31.1.1"];
+    let why = run(&[&arguments[..], &["--socket", socket]].concat());
+    assert_eq!(why.status.code(), Some(0), "{}", stderr(&why));
+    let golden = "\
+NODE   PREFIX          WAY   PEER         RESULT     WHY
+n1     10.244.0.0/26   to    172.31.1.1   not told   there is no session with the peer
+";
+    assert_eq!(stdout(&why), golden);
+    let wrong = run(&["bgp", "why", "10.244.0.0/26", "--peer", "tor1"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
+    assert!(stderr(&wrong).contains("--peer"), "{}", stderr(&wrong));
 }
 
 #[test]

@@ -23,7 +23,8 @@ use margay_proto::rpc::agent::agent_server::Agent;
 use margay_proto::rpc::agent::{
     self, Address, AddressesReply, AddressesRequest, BfdReply, BfdRequest, DoctorReply,
     DoctorRequest, PeerDetailsReply, PeerDetailsRequest, PeersReply, PeersRequest, ResetPeer,
-    ResetReply, ResetRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest,
+    ResetReply, ResetRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest, WhyReply,
+    WhyRequest,
 };
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -234,6 +235,23 @@ impl Agent for AgentService {
         let sessions = Arc::clone(&self.speaker.sessions.borrow());
         let reply = convert::bfd(self.node.clone(), &snapshot, &sessions);
         Ok(Response::new(reply))
+    }
+
+    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, Status> {
+        let WhyRequest { prefix, peer } = request.into_inner();
+        let peer = match peer.as_str() {
+            "" => None,
+            text => Some(
+                text.parse()
+                    .map_err(|error| Status::invalid_argument(format!("peer {text:?}: {error}")))?,
+            ),
+        };
+        let explanation = self
+            .speaker
+            .why(lookup(&prefix)?, peer)
+            .await
+            .map_err(unavailable)?;
+        Ok(Response::new(convert::why(self.node.clone(), explanation)))
     }
 
     async fn addresses(

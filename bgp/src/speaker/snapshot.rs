@@ -71,7 +71,7 @@ impl Speaker {
         routes
     }
 
-    fn path_status(&self, path: &Path) -> PathStatus {
+    pub(super) fn path_status(&self, path: &Path) -> PathStatus {
         let attributes = path.imported.as_ref().unwrap_or(&path.received);
         let peer = match path.source {
             Source::Local => None,
@@ -229,7 +229,7 @@ fn last_error(entry: &Option<(String, Instant)>, now: Instant) -> Option<LastErr
 }
 
 /// What attributes alone say.
-fn described(attributes: &Attributes) -> PathStatus {
+pub(super) fn described(attributes: &Attributes) -> PathStatus {
     PathStatus {
         peer: None,
         best: false,

@@ -5,6 +5,7 @@ mod peer;
 mod peers;
 mod reset;
 mod routes;
+mod why;
 
 use crate::options::Options;
 use crate::report::Report;
@@ -17,6 +18,7 @@ use clap::{Args, Subcommand};
   margayctl bgp bfd
   margayctl bgp peer tor1 --node n1
   margayctl bgp routes --node n1
+  margayctl bgp why 10.244.0.7 --node n1
   margayctl bgp reset tor1 --node n1 --soft")]
 pub(crate) struct Group {
     #[command(subcommand)]
@@ -29,6 +31,7 @@ enum Command {
     Peers(peers::Command),
     Peer(peer::Command),
     Routes(routes::Command),
+    Why(why::Command),
     Reset(reset::Command),
 }
 
@@ -39,6 +42,7 @@ impl Group {
             Command::Peers(command) => command.run(options).await,
             Command::Peer(command) => command.run(options).await,
             Command::Routes(command) => command.run(options).await,
+            Command::Why(command) => command.run(options).await,
             Command::Reset(command) => command.run(options).await,
         }
     }

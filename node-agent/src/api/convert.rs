@@ -2,7 +2,10 @@
 
 mod bfd;
 
-use margay_bgp::{Family, PathStatus, RouteStatus, State};
+use margay_bgp::{
+    Explanation, Family, Judgement, PathExplanation, PathStatus, PeerExplanation, RouteStatus,
+    State,
+};
 use margay_proto::rpc::agent;
 
 use crate::speaker::{Peer, Peers};
@@ -91,5 +94,50 @@ fn route(prefix: String, path: PathStatus) -> agent::Route {
         stale: path.stale,
         reason: path.reason,
         communities: path.communities.into_iter().chain(large).collect(),
+    }
+}
+
+/// Nothing but the node where there is no such route.
+pub(super) fn why(node: String, explanation: Option<Explanation>) -> agent::WhyReply {
+    let Some(Explanation {
+        prefix,
+        paths,
+        peers,
+    }) = explanation
+    else {
+        return agent::WhyReply {
+            node,
+            ..agent::WhyReply::default()
+        };
+    };
+    let prefix = prefix.to_string();
+    let path = |PathExplanation { path, import }: PathExplanation| agent::WhyPath {
+        used: path.best || path.multipath,
+        route: Some(route(prefix.clone(), path)),
+        import: import.map(judgement),
+    };
+    let peer = |explained: PeerExplanation| agent::WhyPeer {
+        peer: explained.peer.to_string(),
+        route: explained.told.map(|path| route(prefix.clone(), path)),
+        reason: explained.reason,
+        export: explained.export.map(judgement),
+    };
+    agent::WhyReply {
+        node,
+        paths: paths.into_iter().map(path).collect(),
+        peers: peers.into_iter().map(peer).collect(),
+        prefix,
+    }
+}
+
+fn judgement(judgement: Judgement) -> agent::Judgement {
+    let step = |step: margay_bgp::Step| agent::Step {
+        rule: step.rule,
+        outcome: step.outcome,
+    };
+    agent::Judgement {
+        accepted: judgement.accepted,
+        decided: judgement.decided,
+        steps: judgement.steps.into_iter().map(step).collect(),
     }
 }

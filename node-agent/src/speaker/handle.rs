@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use margay_bgp::{Asn, PeerStatus, RouteFilter, RouteStatus, SoftReset, State};
+use margay_bgp::{
+    Asn, Explanation, Lookup, PeerStatus, RouteFilter, RouteStatus, SoftReset, State,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Learned;
@@ -70,6 +72,7 @@ pub struct Gone;
 pub(super) enum Request {
     Peers(oneshot::Sender<Peers>),
     Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus>>),
+    Why(Lookup, Option<IpAddr>, oneshot::Sender<Option<Explanation>>),
     Reset(IpAddr, oneshot::Sender<bool>),
     SoftReset(IpAddr, oneshot::Sender<SoftReset>),
 }
@@ -89,6 +92,18 @@ impl Handle {
     /// When the speaker has ended.
     pub async fn routes(&self, filter: RouteFilter) -> Result<Vec<RouteStatus>, Gone> {
         self.ask(|answer| Request::Routes(filter, answer)).await
+    }
+
+    /// Why a route is what it is; with `peer` only that peer's part. `None`: there is no such route.
+    ///
+    /// # Errors
+    /// When the speaker has ended.
+    pub async fn why(
+        &self,
+        lookup: Lookup,
+        peer: Option<IpAddr>,
+    ) -> Result<Option<Explanation>, Gone> {
+        self.ask(|answer| Request::Why(lookup, peer, answer)).await
     }
 
     /// Ends the session with a peer (Cease, administrative reset) so that it starts anew; `false` if there is no such peer.

@@ -258,6 +258,10 @@ impl Owner {
                         .unwrap_or_default(),
                 );
             }
+            Request::Why(lookup, peer, answer) => {
+                let speaker = self.speaker.as_ref();
+                let _ = answer.send(speaker.and_then(|speaker| speaker.why(lookup, peer)));
+            }
             Request::Reset(peer, answer) => {
                 let _ = answer.send(
                     self.speaker

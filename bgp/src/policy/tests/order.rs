@@ -66,6 +66,15 @@ proptest! {
         let prefix = format!("10.0.0.0/{length}");
         let found = outcome(&policy, &prefix, &Attributes::default(), RouteSource::Learned);
         prop_assert_eq!(found.map(|route| route.med), oracle(&rules, length, otherwise));
+        // What people are told is what was done.
+        let (prefix, attributes) = (net(&prefix), Attributes::default());
+        let subject = Subject {
+            prefix: &prefix,
+            attributes: &attributes,
+            source: RouteSource::Learned,
+        };
+        let told = policy.trace(&peer(), subject, &hand());
+        prop_assert_eq!(told.accepted, oracle(&rules, length, otherwise).is_some());
     }
 
     /// Rules that apply to no common route may stand in any order.

@@ -6,6 +6,7 @@ use crate::policy::{
     Verdict,
 };
 use crate::status::PathStatus;
+use crate::why::Explanation;
 
 fn when(conditions: Vec<Condition>, changes: Vec<Change>, verdict: Verdict) -> Rule {
     Rule {
@@ -255,4 +256,101 @@ fn a_rule_about_the_peer_is_for_that_peer() {
     assert!(net.learned(2).is_empty());
     assert_eq!(net.learned(0), ["10.3.0.0/16 via 192.0.2.2"]);
     assert!(net.all_up());
+}
+
+/// A policy of one rule, `marked`, before own routes.
+fn marked(rule: Rule) -> Policy {
+    let name = crate::policy::RuleName {
+        filter: "lab".into(),
+        number: 1,
+        name: "marked".into(),
+    };
+    Policy::new([Rule { name, ..rule }], Otherwise::AcceptOwn)
+}
+
+/// 1 ─ 2 ─ 3, and 1 ─ 3: node 3 hears of each prefix twice, and has a peer that is not there.
+fn triangle() -> Net {
+    let mut net = Net::new((1..=3).map(|n| speaker(n, 65000 + u32::from(n))).collect());
+    let learned = vec![Condition::Source(vec![RouteSource::Learned])];
+    let transit = PeerConfig {
+        export: marked(when(learned, vec![Change::Med(5)], Verdict::Accept)),
+        ..peer(2, 3, 65003)
+    };
+    let silent = |number, asn| PeerConfig {
+        export: Policy::own_only(),
+        ..peer(3, number, asn)
+    };
+    net.apply(0, vec![peer(1, 2, 65002), peer(1, 3, 65003)]);
+    net.apply(1, vec![peer(2, 1, 65001), transit]);
+    net.apply(
+        2,
+        vec![silent(1, 65001), silent(2, 65002), silent(9, 65009)],
+    );
+    net.originate(0, &["10.1.0.0/16", "fd00:1::/64"]);
+    net.advance(SECOND * 5);
+    net
+}
+
+fn why(net: &Net, node: usize, text: &str, peer: Option<&str>) -> Explanation {
+    let lookup = Lookup::Exactly(prefix(text));
+    let speaker = &net.nodes[node].speaker;
+    speaker.why(lookup, peer.map(ip)).unwrap()
+}
+
+#[test]
+fn every_path_has_its_reason() {
+    let mut net = triangle();
+    for text in ["10.1.0.0/16", "fd00:1::/64"] {
+        let explained = why(&net, 2, text, None);
+        let reasons = explained.paths.iter().map(|one| {
+            let import = one.import.as_ref().unwrap();
+            (one.path.reason.as_str(), import.decided.as_str())
+        });
+        let passes = "no rule decides: every route passes";
+        let expected = [("best", passes), ("longer AS path", passes)];
+        assert_eq!(reasons.collect::<Vec<_>>(), expected);
+    }
+    let absent = Lookup::Exactly(prefix("10.9.0.0/16"));
+    assert_eq!(net.nodes[2].speaker.why(absent, None), None);
+    let reject = when(vec![within("10.1.0.0/16")], vec![], Verdict::Reject);
+    let rejecting = PeerConfig {
+        import: marked(reject),
+        ..peer(3, 2, 65002)
+    };
+    net.apply(2, vec![peer(3, 1, 65001), rejecting]);
+    net.settle();
+    let explained = why(&net, 2, "10.1.0.0/16", Some("192.0.2.2"));
+    let [best, rejected] = &explained.paths[..] else {
+        panic!("{explained:?}")
+    };
+    assert!(best.path.best);
+    assert_eq!(rejected.path.reason, "rejected by import policy");
+    let import = rejected.import.as_ref().unwrap();
+    assert_eq!(import.decided, "rejected by rule 1 (marked) of filter lab");
+    assert_eq!(import.steps.len(), 1);
+}
+
+#[test]
+fn every_peer_has_the_reason_why_it_is_told_or_not() {
+    let net = triangle();
+    for text in ["10.1.0.0/16", "fd00:1::/64"] {
+        let explained = why(&net, 2, text, None);
+        let reasons = explained.peers.iter().map(|one| one.reason.as_str());
+        let expected = [
+            "it is the peer's own route",
+            "rejected by export policy",
+            "there is no session with the peer",
+        ];
+        assert_eq!(reasons.collect::<Vec<_>>(), expected);
+        let export = explained.peers[1].export.as_ref().unwrap();
+        let learned = "no rule decides: what was learned is not told on";
+        assert_eq!(export.decided, learned);
+        let explained = why(&net, 1, text, Some("192.0.2.3"));
+        let [told] = &explained.peers[..] else {
+            panic!("{explained:?}")
+        };
+        assert_eq!(told.told.as_ref().unwrap().med, Some(5));
+        let export = told.export.as_ref().unwrap();
+        assert_eq!(export.decided, "accepted by rule 1 (marked) of filter lab");
+    }
 }
