@@ -79,6 +79,8 @@ pub struct PeerConfig {
     pub remote_port: u16,
     /// Address to connect from.
     pub source: Option<IpAddr>,
+    /// Name of the link that the peer is on, for rules that ask; `None` when it is on none of ours.
+    pub link: Option<String>,
     /// Proposed hold time in seconds, 0 for none; keepalives go out every third of what is agreed on.
     pub hold_time: u16,
     /// Pause between attempts to connect; doubles up to eight times while they fail.
@@ -119,6 +121,7 @@ impl PeerConfig {
             passive: false,
             remote_port: 179,
             source: None,
+            link: None,
             hold_time: 9,
             connect_retry: Duration::from_secs(2),
             families: Families::BOTH,

@@ -96,8 +96,9 @@ pub enum Otherwise {
 
 /// What holds for a whole session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Facing {
+pub(crate) struct Facing<'a> {
     pub(crate) peer: IpAddr,
+    pub(crate) link: Option<&'a str>,
     pub(crate) remote_as: Asn,
     pub(crate) external: bool,
 }
@@ -159,8 +160,17 @@ impl Policy {
         Self::new([rule], Otherwise::Reject)
     }
 
+    /// Whether a learned route may pass.
+    pub fn passes_learned(&self) -> bool {
+        let only_own = |condition: &Condition| matches!(condition, Condition::Source(sources) if !sources.contains(&RouteSource::Learned));
+        let passes = |rule: &Arc<Rule>| {
+            rule.verdict == Verdict::Accept && !rule.conditions.iter().any(only_own)
+        };
+        self.otherwise == Otherwise::Accept || self.rules.iter().any(passes)
+    }
+
     /// What of it is in force for a session.
-    pub(crate) fn facing(&self, session: &Facing) -> Resolved {
+    pub(crate) fn facing(&self, session: &Facing<'_>) -> Resolved {
         let applies = |rule: &Arc<Rule>| rule.peer_miss(session).is_none();
         let rules = if self.rules.iter().all(applies) {
             Arc::clone(&self.rules)
@@ -240,7 +250,7 @@ impl Otherwise {
 
 impl Rule {
     /// The first condition about the peer that does not hold.
-    pub(crate) fn peer_miss(&self, session: &Facing) -> Option<&PeerCondition> {
+    pub(crate) fn peer_miss(&self, session: &Facing<'_>) -> Option<&PeerCondition> {
         self.peers
             .iter()
             .find(|condition| !condition.holds(session))

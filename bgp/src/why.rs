@@ -19,6 +19,18 @@ pub struct Explanation {
     pub peers: Vec<PeerExplanation>,
 }
 
+impl Explanation {
+    /// Only these peers' part, beside the best path.
+    #[must_use]
+    pub fn of_peers(mut self, peers: &[IpAddr]) -> Self {
+        let meant = |peer: &IpAddr| peers.contains(peer);
+        self.paths
+            .retain(|one| one.path.best || one.path.peer.as_ref().is_some_and(meant));
+        self.peers.retain(|one| meant(&one.peer));
+        self
+    }
+}
+
 /// One path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

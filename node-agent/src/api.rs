@@ -239,18 +239,15 @@ impl Agent for AgentService {
 
     async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, Status> {
         let WhyRequest { prefix, peer } = request.into_inner();
-        let peer = match peer.as_str() {
-            "" => None,
-            text => Some(
-                text.parse()
-                    .map_err(|error| Status::invalid_argument(format!("peer {text:?}: {error}")))?,
-            ),
-        };
-        let explanation = self
-            .speaker
-            .why(lookup(&prefix)?, peer)
-            .await
-            .map_err(unavailable)?;
+        let explained = self.speaker.why(lookup(&prefix)?).await;
+        let mut explanation = explained.map_err(unavailable)?;
+        if !peer.is_empty() {
+            let meant = self.meant(&peer).await?;
+            let meant: Vec<_> = meant.iter().map(|peer| peer.status.address).collect();
+            explanation = explanation
+                .filter(|_| !meant.is_empty())
+                .map(|explained| explained.of_peers(&meant));
+        }
         Ok(Response::new(convert::why(self.node.clone(), explanation)))
     }
 

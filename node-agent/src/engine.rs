@@ -33,6 +33,7 @@ pub use pods::KnownPod;
 
 use crate::{
     cni::link_name,
+    filters::Filters,
     kernel::{
         route::{Route, RouteSet, Target},
         underlay::Snapshot,
@@ -70,7 +71,7 @@ pub struct Start {
 pub struct Engine {
     node: String,
     inputs: Inputs,
-    filters: filters::Filters,
+    filters: Filters,
     attachments: BTreeMap<String, Attachment>,
     blocks: Option<Vec<Block>>,
     underlay: Option<Arc<Snapshot>>,
@@ -93,7 +94,7 @@ impl Engine {
         let mut engine = Self {
             node: start.node,
             restored: start.inputs.configuration().is_some(),
-            filters: filters::Filters::of(&start.inputs.filters),
+            filters: filters::compiled(&start.inputs.filters),
             inputs: start.inputs,
             attachments: BTreeMap::new(),
             blocks: start.blocks,
@@ -138,7 +139,7 @@ impl Engine {
                 let changed =
                     self.object("BGPFilter", |i, c| inputs::apply(&mut i.filters, c), change);
                 if changed {
-                    self.filters = filters::Filters::of(&self.inputs.filters);
+                    self.filters = filters::compiled(&self.inputs.filters);
                 }
                 changed
             }

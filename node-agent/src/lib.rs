@@ -23,6 +23,7 @@ pub mod doctor;
 pub mod engine;
 mod fault;
 mod files;
+mod filters;
 pub mod health;
 pub mod kernel;
 mod program;

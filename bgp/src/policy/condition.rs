@@ -42,6 +42,8 @@ pub enum PeerCondition {
     As(Vec<Asn>),
     /// It is in another AS than we (`true`), or in ours.
     External(bool),
+    /// It is on a link of one of these names; a `*` at the end stands for any.
+    Link(Vec<String>),
 }
 
 /// Where a route comes from.
@@ -96,12 +98,22 @@ impl Condition {
 }
 
 impl PeerCondition {
-    pub(super) fn holds(&self, session: &Facing) -> bool {
+    pub(super) fn holds(&self, session: &Facing<'_>) -> bool {
         match self {
             Self::Address(nets) => any_contains(nets, session.peer),
             Self::As(asns) => asns.contains(&session.remote_as),
             Self::External(external) => session.external == *external,
+            Self::Link(names) => session
+                .link
+                .is_some_and(|link| names.iter().any(|name| is_named(link, name))),
         }
+    }
+}
+
+fn is_named(link: &str, name: &str) -> bool {
+    match name.strip_suffix('*') {
+        Some(beginning) => link.starts_with(beginning),
+        None => link == name,
     }
 }
 
@@ -170,6 +182,7 @@ impl fmt::Display for PeerCondition {
             Self::Address(_) => "peer address",
             Self::As(_) => "peer AS",
             Self::External(_) => "peer type",
+            Self::Link(_) => "interface",
         })
     }
 }

@@ -12,8 +12,9 @@ fn net(text: &str) -> IpNetwork {
 }
 
 /// A peer of AS 65002 at 192.0.2.2.
-fn peer() -> Facing {
+fn peer() -> Facing<'static> {
     Facing {
+        link: Some("eth1"),
         peer: [192, 0, 2, 2].into(),
         remote_as: Asn(65002),
         external: true,
@@ -224,6 +225,10 @@ fn conditions_about_the_peer_choose_the_rules_of_a_session() {
         (PeerCondition::As(vec![Asn(65001)]), false),
         (PeerCondition::External(true), true),
         (PeerCondition::External(false), false),
+        (PeerCondition::Link(vec!["eth1".to_owned()]), true),
+        (PeerCondition::Link(vec!["eth*".to_owned()]), true),
+        (PeerCondition::Link(vec!["eth".to_owned()]), false),
+        (PeerCondition::Link(vec!["eth10".to_owned()]), false),
     ] {
         let policy = Policy::new([only(condition.clone())], Otherwise::Accept);
         let passed = passes(&policy, "10.0.0.0/8", &plain, RouteSource::Learned);
@@ -240,6 +245,7 @@ fn peers_for_which_the_same_rules_remain_are_equal() {
     };
     let policy = Policy::new([here, Rule::default()], Otherwise::Accept);
     let other = |remote_as| Facing {
+        link: None,
         peer: [192, 0, 2, 3].into(),
         remote_as: Asn(remote_as),
         external: true,

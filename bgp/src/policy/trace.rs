@@ -5,7 +5,12 @@ use crate::why::{Judgement, Step};
 
 impl Policy {
     /// What [`Resolved::decide`](super::Resolved::decide) does, told.
-    pub(crate) fn trace(&self, session: &Facing, subject: Subject<'_>, hand: &Hand) -> Judgement {
+    pub(crate) fn trace(
+        &self,
+        session: &Facing<'_>,
+        subject: Subject<'_>,
+        hand: &Hand,
+    ) -> Judgement {
         let mut steps = Vec::new();
         let mut seen = subject.attributes.clone();
         let ipv4 = subject.prefix.is_ipv4();
@@ -35,7 +40,7 @@ impl Policy {
     }
 }
 
-fn miss(rule: &Rule, session: &Facing, subject: &Subject<'_>) -> Option<String> {
+fn miss(rule: &Rule, session: &Facing<'_>, subject: &Subject<'_>) -> Option<String> {
     if let Some(condition) = rule.peer_miss(session) {
         return Some(format!("is not for this peer: {condition}"));
     }

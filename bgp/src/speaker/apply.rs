@@ -159,6 +159,7 @@ impl Speaker {
                 config.allow_own_as,
                 config.enforce_first_as,
                 config.local_addresses,
+                config.link.clone(),
             )
         };
         if judged(old) != judged(&peer.config) || old.import != peer.config.import {

@@ -307,9 +307,10 @@ fn export(
 }
 
 /// What conditions about the peer are asked of.
-pub(super) fn facing(config: &PeerConfig, remote_as: Asn, external: bool) -> Facing {
+pub(super) fn facing(config: &PeerConfig, remote_as: Asn, external: bool) -> Facing<'_> {
     Facing {
         peer: config.address,
+        link: config.link.as_deref(),
         remote_as,
         external,
     }

@@ -1,7 +1,5 @@
 //! Explanations: the decisions about one prefix made once more, aloud.
 
-use std::net::IpAddr;
-
 use super::Speaker;
 use super::peer::Peer;
 use super::routes::{facing, importer};
@@ -17,19 +15,16 @@ use crate::why::{Explanation, Judgement, PathExplanation, PeerExplanation};
 use ipnetwork::IpNetwork;
 
 impl Speaker {
-    /// Why the route is what it is; with `peer` only that peer's part, beside the best path. `None`: there is no such route.
-    pub fn why(&self, lookup: Lookup, peer: Option<IpAddr>) -> Option<Explanation> {
+    /// Why the route is what it is. `None`: there is no such route.
+    pub fn why(&self, lookup: Lookup) -> Option<Explanation> {
         let filter = RouteFilter {
             view: View::All,
             lookup: Some(lookup),
         };
         let prefix = self.routes(&filter).pop()?.prefix;
-        let wanted = |address: Option<IpAddr>| peer.is_none() || peer == address;
         let paths = self.table.route(&prefix)?.paths.iter();
         let paths = paths.map(|path| self.why_path(&prefix, path));
-        let paths = paths.filter(|one| wanted(one.path.peer) || one.path.best);
         let peers = self.peers.values();
-        let peers = peers.filter(|peer| wanted(Some(peer.config.address)));
         let mut peers: Vec<_> = peers.map(|peer| self.why_told(&prefix, peer)).collect();
         peers.sort_by_key(|peer| peer.peer);
         Some(Explanation {

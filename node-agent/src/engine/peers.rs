@@ -9,10 +9,11 @@ mod guard;
 
 use super::{
     Identity, Inputs,
-    filters::{Filters, Policies},
+    filters::Policies,
     identity::{Duplicate, is_lasting},
     selector::{fault, selects},
 };
+use crate::filters::Filters;
 use crate::kernel::underlay::{Address, Snapshot};
 use guard::Guard;
 use ipnetwork::IpNetwork;
@@ -70,7 +71,7 @@ pub(super) fn wanted(
         match found {
             Ok(found) if found.is_empty() => {}
             Ok(found) => {
-                let policies = filters.policies(&name, spec);
+                let policies = Policies::of(filters, &name, spec);
                 faults.extend(policies.as_ref().err().cloned());
                 let guard = Guard::of(inputs, spec, &name);
                 faults.extend(guard.fault());
@@ -234,6 +235,7 @@ fn router(
         .unwrap_or(config.local_addresses);
     Ok(vec![PeerConfig {
         description: name,
+        link: link(kernel, address),
         bfd: bfd::parameters(peer.spec.bfd.as_ref(), kernel, address),
         source: match address {
             IpAddr::V4(_) => local.v4.map(IpAddr::V4),
@@ -289,6 +291,12 @@ pub(super) fn facing(kernel: &Snapshot, router: IpAddr) -> Option<&Address> {
         .min_by_key(|a| (Reverse(a.prefix_len), a.is_passing(), a.ip))
 }
 
+/// Name of the link that the node shares with a peer.
+fn link(kernel: Option<&Snapshot>, peer: IpAddr) -> Option<String> {
+    let link = kernel?.link_shared_with(peer)?;
+    Some(link.name.clone())
+}
+
 fn neighbours(
     inputs: &Inputs,
     node: &str,
@@ -339,6 +347,7 @@ fn to_node(
     );
     Some(PeerConfig {
         description: format!("BGPNode/{}", other.name_any()),
+        link: link(kernel, address),
         bfd: bfd::parameters(spec.bfd.as_ref(), kernel, address),
         ..config
     })

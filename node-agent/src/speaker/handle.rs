@@ -72,7 +72,7 @@ pub struct Gone;
 pub(super) enum Request {
     Peers(oneshot::Sender<Peers>),
     Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus>>),
-    Why(Lookup, Option<IpAddr>, oneshot::Sender<Option<Explanation>>),
+    Why(Lookup, oneshot::Sender<Option<Explanation>>),
     Reset(IpAddr, oneshot::Sender<bool>),
     SoftReset(IpAddr, oneshot::Sender<SoftReset>),
 }
@@ -94,16 +94,12 @@ impl Handle {
         self.ask(|answer| Request::Routes(filter, answer)).await
     }
 
-    /// Why a route is what it is; with `peer` only that peer's part. `None`: there is no such route.
+    /// Why a route is what it is. `None`: there is no such route.
     ///
     /// # Errors
     /// When the speaker has ended.
-    pub async fn why(
-        &self,
-        lookup: Lookup,
-        peer: Option<IpAddr>,
-    ) -> Result<Option<Explanation>, Gone> {
-        self.ask(|answer| Request::Why(lookup, peer, answer)).await
+    pub async fn why(&self, lookup: Lookup) -> Result<Option<Explanation>, Gone> {
+        self.ask(|answer| Request::Why(lookup, answer)).await
     }
 
     /// Ends the session with a peer (Cease, administrative reset) so that it starts anew; `false` if there is no such peer.

@@ -258,9 +258,9 @@ impl Owner {
                         .unwrap_or_default(),
                 );
             }
-            Request::Why(lookup, peer, answer) => {
+            Request::Why(lookup, answer) => {
                 let speaker = self.speaker.as_ref();
-                let _ = answer.send(speaker.and_then(|speaker| speaker.why(lookup, peer)));
+                let _ = answer.send(speaker.and_then(|speaker| speaker.why(lookup)));
             }
             Request::Reset(peer, answer) => {
                 let _ = answer.send(

@@ -3,6 +3,8 @@
 //! Numbers are wide here, so that one that is out of range is refused by the setting's name, with its bounds, and beside every other
 //! fault of the file.
 
+mod filter;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use ipnetwork::IpNetwork;
 use margay_bgp::wire::{Community, LargeCommunity, Origin};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
+
+pub(super) use filter::Filter;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +36,8 @@ pub(super) struct File {
     pub(super) defaults: Peer,
     #[serde(default)]
     pub(super) peer: Vec<Peer>,
+    #[serde(default)]
+    pub(super) filter: Vec<Filter>,
     #[serde(default)]
     pub(super) route: Vec<Route>,
 }
@@ -75,6 +81,8 @@ pub(super) struct Peer {
     pub(super) max_prefixes: Option<i64>,
     pub(super) import: Option<Import>,
     pub(super) export: Option<Export>,
+    pub(super) import_filters: Option<Vec<String>>,
+    pub(super) export_filters: Option<Vec<String>>,
     pub(super) ttl_security: Option<bool>,
     pub(super) multihop: Option<i64>,
     pub(super) password: Option<String>,
@@ -173,6 +181,8 @@ impl Peer {
             max_prefixes: self.max_prefixes.or(other.max_prefixes),
             import: self.import.or(other.import),
             export: self.export.or(other.export),
+            import_filters: self.import_filters.or(other.import_filters),
+            export_filters: self.export_filters.or(other.export_filters),
             ttl_security: self.ttl_security.or(other.ttl_security),
             multihop: self.multihop.or(other.multihop),
             password: self.password.or(other.password),

@@ -229,6 +229,9 @@ fn desired(
     let resolved = |address: &IpAddr| kernel.resolve(*address).map(|way| way.metric);
     let peer = |peer: &PeerConfig| PeerConfig {
         local_addresses: local_addresses(kernel, peer),
+        link: kernel
+            .link_shared_with(peer.address)
+            .map(|link| link.name.clone()),
         ..peer.clone()
     };
     Desired {

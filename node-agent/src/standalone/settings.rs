@@ -1,6 +1,7 @@
 //! What `speaker.toml` means: parsed once, into values that cannot be wrong; every fault of the file at once.
 
 mod peer;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -90,8 +91,13 @@ impl Settings {
             }
         }
         let fib = file.kernel.fib.unwrap_or(true);
-        let transit = |peer: &PeerConfig| peer.export == margay_bgp::Policy::accept_all();
-        let peers = peer::peers(file.peer, &file.defaults, speaker.local_as, &mut faults);
+        let filters = policy::filters(&file.filter, &mut faults);
+        let own = peer::Own {
+            asn: speaker.local_as,
+            filters: &filters,
+        };
+        let peers = peer::peers(file.peer, &file.defaults, own, &mut faults);
+        let transit = |peer: &PeerConfig| peer.export.passes_learned();
         let routes = routes(file.route, &mut faults);
         let settings = Self {
             fixed,

@@ -5,6 +5,8 @@
 //!   198.51.100.0/24, 2001:db8:100::/48               10.244.0.0/26, fd00:10:244::/122               203.0.113.0/24, 2001:db8:300::/48
 //! ```
 
+mod filters;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -149,6 +149,10 @@ pub struct FilterPeer {
     )]
     #[serde(default, rename = "asNumbers", skip_serializing_if = "Option::is_none")]
     pub as_numbers: Option<Vec<u32>>,
+    /// It is on one of these network interfaces of the node; `*` at the end stands for any. A peer that shares no subnet with the node is on none.
+    #[schemars(schema_with = "schema::interfaces")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interfaces: Option<Vec<String>>,
     /// `Internal` (of the node's own AS) or `External`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<FilterPeerType>,

@@ -20,6 +20,7 @@ fn group() -> Group {
         next_hops: LocalAddresses::default(),
         next_hop_self: false,
         policy: Policy::accept_all().facing(&Facing {
+            link: None,
             peer: [192, 0, 2, 1].into(),
             remote_as: Asn(65002),
             external: true,

@@ -294,7 +294,11 @@ fn triangle() -> Net {
 fn why(net: &Net, node: usize, text: &str, peer: Option<&str>) -> Explanation {
     let lookup = Lookup::Exactly(prefix(text));
     let speaker = &net.nodes[node].speaker;
-    speaker.why(lookup, peer.map(ip)).unwrap()
+    let explained = speaker.why(lookup).unwrap();
+    match peer {
+        None => explained,
+        Some(peer) => explained.of_peers(&[ip(peer)]),
+    }
 }
 
 #[test]
@@ -311,7 +315,7 @@ fn every_path_has_its_reason() {
         assert_eq!(reasons.collect::<Vec<_>>(), expected);
     }
     let absent = Lookup::Exactly(prefix("10.9.0.0/16"));
-    assert_eq!(net.nodes[2].speaker.why(absent, None), None);
+    assert_eq!(net.nodes[2].speaker.why(absent), None);
     let reject = when(vec![within("10.1.0.0/16")], vec![], Verdict::Reject);
     let rejecting = PeerConfig {
         import: marked(reject),

@@ -8,22 +8,21 @@ use crate::table::{Column, Table, column, wide};
 use clap::Args;
 use margay_proto::rpc::agent::{Judgement, WhyPath, WhyPeer, WhyReply, WhyRequest};
 use serde::Serialize;
-use std::net::IpAddr;
 
 /// Explains a route: the filter rule or the step of the best-path decision behind each path, and who is told of it and why
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   margayctl bgp why 10.244.0.64/26 --node n1
   margayctl bgp why 10.244.0.7                            # the route that covers an address, on every node
-  margayctl bgp why 10.244.0.64/26 --peer 172.31.1.1      # what this peer told, and is told
+  margayctl bgp why 10.244.0.64/26 --peer tor1            # what this peer told, and is told
   margayctl bgp why 10.244.0.64/26 --node n1 -o wide      # with every rule that was tried")]
 pub(crate) struct Command {
     /// Exactly this prefix, or the longest that covers this address
     #[arg(value_parser = invalid::lookup)]
     prefix: String,
     /// Only this peer's part, beside the best path
-    #[arg(long, value_name = "ADDRESS")]
-    peer: Option<IpAddr>,
+    #[arg(long, value_name = "PEER", value_parser = invalid::peer)]
+    peer: Option<String>,
     /// Only this node; all nodes when left out
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -33,13 +32,14 @@ impl Command {
     pub(crate) async fn run(self, options: &Options) -> anyhow::Result<Report> {
         let request = WhyRequest {
             prefix: self.prefix.clone(),
-            peer: self.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+            peer: self.peer.clone().unwrap_or_default(),
         };
         let question = |mut client: fleet::Client| {
             let request = request.clone();
             async move { client.why(request).await }
         };
-        let answers = fleet::ask(options, self.node.as_deref(), question).await?;
+        let mut answers = fleet::ask(options, self.node.as_deref(), question).await?;
+        answers.replies.retain(|node| !node.prefix.is_empty());
         let report = Report::of(
             options.output,
             &Nodes {
@@ -47,7 +47,10 @@ impl Command {
             },
             || table(&answers.replies),
         )?;
-        let none = format!("no route for {}", self.prefix);
+        let none = match &self.peer {
+            None => format!("no route for {}", self.prefix),
+            Some(peer) => format!("no route for {}, or {}", self.prefix, super::nobody(peer)),
+        };
         Ok(report.failing(answers.failures).note_if_empty(&none))
     }
 }

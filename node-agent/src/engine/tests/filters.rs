@@ -99,7 +99,7 @@ fn every_field_means_something() {
         "match": {
             "prefixes": [{"prefix": "10.0.0.0/8", "ge": 16, "le": 24}, {"prefix": "fd00::/8", "ge": 48}, {"prefix": "192.0.2.0/24"}],
             "nextHops": ["10.0.0.1", "fd00::/64"],
-            "peer": {"addresses": ["172.31.0.0/24"], "asNumbers": [65000], "type": "External"},
+            "peer": {"addresses": ["172.31.0.0/24"], "asNumbers": [65000], "type": "External", "interfaces": ["eth*"]},
             "sources": ["Learned"],
             "communities": {"anyOf": ["65000:*"], "allOf": ["rt:65000:1"], "noneOf": ["1:2:3"]},
             "asPath": {"originAS": [65000], "neighbourAS": [65000], "minLength": 1, "maxLength": 3, "regex": "^65000_"},
@@ -113,7 +113,7 @@ fn every_field_means_something() {
     let (import, export) = compiled(rule);
     assert_eq!(import.rules, export.rules);
     let rule = &import.rules[0];
-    assert_eq!(rule.peers.len(), 3);
+    assert_eq!(rule.peers.len(), 4);
     let Condition::Prefix(ranges) = &rule.conditions[0] else {
         panic!("{:?}", rule.conditions)
     };

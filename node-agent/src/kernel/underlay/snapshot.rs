@@ -134,6 +134,17 @@ impl Snapshot {
         })
     }
 
+    /// The link on which the node shares a subnet with `neighbour`. An address of link scope could be on any.
+    pub fn link_shared_with(&self, neighbour: IpAddr) -> Option<&Link> {
+        let shares = |own: &&Address| {
+            let subnet = IpNetwork::new(own.ip, own.prefix_len);
+            !own.is_unusable() && subnet.is_ok_and(|subnet| subnet.contains(neighbour))
+        };
+        let near = self.addresses.iter().filter(|_| !is_link_local(neighbour));
+        let nearest = near.filter(shares).max_by_key(|own| own.prefix_len)?;
+        self.links.get(&nearest.ifindex)
+    }
+
     /// The link that has this address.
     pub fn link_of_address(&self, address: IpAddr) -> Option<&Link> {
         self.links

@@ -10,13 +10,22 @@ use margay_bgp::{
 };
 
 use super::Faults;
-use crate::standalone::file::{self, Export, FamilyName, Import};
+use super::policy::exports;
+use crate::filters::{Filters, Way};
+use crate::standalone::file::{self, FamilyName};
+
+/// What is the same for all peers.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'a> {
+    pub(super) asn: Asn,
+    pub(super) filters: &'a Filters,
+}
 
 /// Every peer, filled up from `[defaults]`.
 pub(super) fn peers(
     tables: Vec<file::Peer>,
     defaults: &file::Peer,
-    local_as: Asn,
+    own: Own<'_>,
     faults: &mut Faults,
 ) -> Vec<PeerConfig> {
     for (field, given) in [
@@ -50,19 +59,19 @@ pub(super) fn peers(
             peer: address,
             faults,
         };
-        peers.push(whose.read(table, local_as));
+        peers.push(whose.read(table, own));
     }
     peers
 }
 
 /// The peer whose fields are read, and where to complain.
-struct Whose<'a> {
+pub(super) struct Whose<'a> {
     peer: IpAddr,
-    faults: &'a mut Faults,
+    pub(super) faults: &'a mut Faults,
 }
 
 impl Whose<'_> {
-    fn read(mut self, table: file::Peer, local_as: Asn) -> PeerConfig {
+    fn read(mut self, table: file::Peer, own: Own<'_>) -> PeerConfig {
         self.address();
         let families = self.families(table.families.as_deref());
         let remote_as = self.remote_as(table.remote_as);
@@ -75,7 +84,7 @@ impl Whose<'_> {
         PeerConfig {
             description: table.description.unwrap_or_default(),
             held_down: table.shutdown,
-            local_as: own_as.filter(|asn| *asn != local_as),
+            local_as: own_as.filter(|asn| *asn != own.asn),
             passive: table.passive.unwrap_or(plain.passive),
             remote_port: self.within("port", table.port, 1, 65535, plain.remote_port),
             source: self.source(table.source),
@@ -96,8 +105,14 @@ impl Whose<'_> {
                 v4: maximum,
                 v6: maximum,
             },
-            import: self.import(table.import),
-            export: self.export(table.export),
+            import: Policy {
+                rules: self.rules(own, Way::Import, table.import_filters),
+                otherwise: self.import(table.import),
+            },
+            export: Policy {
+                rules: self.rules(own, exports(table.export), table.export_filters),
+                otherwise: self.export(table.export),
+            },
             protection: Protection {
                 password: self.password(table.password),
                 reach: self.reach(table.ttl_security, table.multihop),
@@ -106,7 +121,7 @@ impl Whose<'_> {
         }
     }
 
-    fn add(&mut self, fault: &str) {
+    pub(super) fn add(&mut self, fault: &str) {
         self.faults.add(format!("peer {}: {fault}", self.peer));
     }
 
@@ -186,34 +201,6 @@ impl Whose<'_> {
         Families {
             v4: given.contains(&FamilyName::Ipv4),
             v6: given.contains(&FamilyName::Ipv6),
-        }
-    }
-
-    /// Nothing is implied (RFC 8212): who forgets it is told, instead of finding no routes.
-    fn import(&mut self, given: Option<Import>) -> Policy {
-        match given {
-            Some(Import::All) => Policy::accept_all(),
-            Some(Import::None) => Policy::reject_all(),
-            None => {
-                self.add(
-                    "import is missing (RFC 8212); say \"all\" or \"none\", here or in [defaults]",
-                );
-                Policy::reject_all()
-            }
-        }
-    }
-
-    fn export(&mut self, given: Option<Export>) -> Policy {
-        match given {
-            Some(Export::All) => Policy::accept_all(),
-            Some(Export::Own) => Policy::own_only(),
-            Some(Export::None) => Policy::reject_all(),
-            None => {
-                self.add(
-                    "export is missing (RFC 8212); say \"own\", \"all\" or \"none\", here or in [defaults]",
-                );
-                Policy::reject_all()
-            }
         }
     }
 

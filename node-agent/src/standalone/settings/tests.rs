@@ -1,3 +1,5 @@
+mod filters;
+
 use super::*;
 use margay_bgp::{Families, LocalAddresses, Policy, RemoteAs};
 use std::time::Duration;

@@ -24,6 +24,24 @@ pub(super) fn networks(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Names of links.
+pub(super) fn interfaces(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "nullable": true,
+        "minItems": 1,
+        "maxItems": 16,
+        "items": {
+            "type": "string",
+            "maxLength": 16,
+            "x-kubernetes-validations": [{
+                "rule": "self.matches('^([^/*[:space:]]{1,15}|[^/*[:space:]]{0,14}[*])$')",
+                "message": "must be the name of a network interface, such as eth0, or how it begins, such as bond* (given: {self})"
+            }]
+        }
+    })
+}
+
 /// Communities, each exactly one.
 pub(super) fn communities(_: &mut SchemaGenerator) -> Schema {
     let one = "[0-9]{1,10}";
