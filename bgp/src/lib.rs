@@ -42,11 +42,11 @@ pub use policy::{
 };
 pub use session::{ConnectionId, State};
 pub use speaker::{
-    Dial, Event, Input, LearnedChange, LearnedPath, LearnedRoute, Output, Refusal, ShutdownKind,
-    SoftReset, Speaker,
+    Dial, Event, Heard, Input, LearnedChange, LearnedPath, LearnedRoute, Output, Refusal,
+    ShutdownKind, SoftReset, Speaker, Told,
 };
 pub use status::{
     Counters, LastError, Lookup, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus,
-    View,
+    TableSize, View,
 };
 pub use why::{Explanation, Judgement, PathExplanation, PeerExplanation, Step};

@@ -10,6 +10,7 @@
 //! input it had. So a burst is decided and packed once, and there is no coalescing timer.
 
 mod apply;
+mod heard;
 mod io;
 mod learned;
 mod path;
@@ -37,6 +38,7 @@ use crate::rib::group::Group;
 use crate::rib::table::Table;
 use crate::session::ConnectionId;
 use crate::wire::{Cease, Notification};
+pub use heard::{Heard, Told};
 use io::Io;
 use peer::{Env, Happening, Peer};
 pub use port::{
@@ -59,6 +61,7 @@ pub struct Speaker {
     originated: HashMap<IpNetwork, RouteSource>,
     learned: BTreeSet<IpNetwork>,
     learned_told: bool,
+    ear: heard::Ear,
     deferral: Option<Deferral>,
     io: Io,
     /// Some member may have something to send.
@@ -92,6 +95,7 @@ impl Speaker {
             originated: HashMap::new(),
             learned: BTreeSet::new(),
             learned_told: false,
+            ear: heard::Ear::default(),
             deferral,
             io,
             pump: false,

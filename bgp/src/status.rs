@@ -111,6 +111,20 @@ pub struct PrefixCounts {
     pub maximum: Option<u32>,
 }
 
+/// What the tables hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableSize {
+    /// Prefixes.
+    pub prefixes: PerFamily<usize>,
+    /// Their paths, those that are not used too.
+    pub paths: PerFamily<usize>,
+    /// Distinct attribute sets in use.
+    pub attribute_sets: usize,
+    /// Groups of peers that are told the same.
+    pub update_groups: usize,
+}
+
 /// Which routes to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RouteFilter {
@@ -183,4 +197,6 @@ pub struct PathStatus {
     pub communities: Vec<String>,
     /// LARGE_COMMUNITY.
     pub large_communities: Vec<String>,
+    /// EXTENDED COMMUNITIES.
+    pub extended_communities: Vec<String>,
 }

@@ -1,5 +1,7 @@
 //! One question to the agents of all nodes, or of one.
 
+pub(crate) mod follow;
+
 use crate::bridge::Bridge;
 use crate::cluster::{Cluster, explain};
 use crate::invalid::Usage;
@@ -39,11 +41,7 @@ where
 {
     if let Some(socket) = &options.socket {
         if node.is_some() {
-            return Err(Usage(
-                "--node and --socket exclude each other: a socket has one node's agent behind it"
-                    .to_owned(),
-            )
-            .into());
+            return Err(Usage(EXCLUDED.to_owned()).into());
         }
         let reply = in_time(put(Bridge::local(socket).await?, &question)).await?;
         return Ok(Answers {
@@ -209,6 +207,8 @@ fn state(pod: &Pod) -> &str {
     }
 }
 
+const EXCLUDED: &str =
+    "--node and --socket exclude each other: a socket has one node's agent behind it";
 /// Agents asked at the same time: each is a process started by a kubelet.
 const AT_ONCE: usize = 16;
 /// For one agent, starting the bridge included.

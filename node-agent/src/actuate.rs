@@ -273,6 +273,7 @@ impl Actuator {
         };
         match self.routes.apply(wanted).await {
             Ok(done) => {
+                self.metrics.kernel_applied(&done);
                 if !done.is_unchanged() {
                     fault::point("kernel: routes written");
                 }

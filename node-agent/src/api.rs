@@ -9,6 +9,7 @@
 
 mod convert;
 mod details;
+mod monitor;
 mod socket;
 
 use std::net::IpAddr;
@@ -22,9 +23,9 @@ use margay_bgp::{Lookup, RouteFilter, View};
 use margay_proto::rpc::agent::agent_server::Agent;
 use margay_proto::rpc::agent::{
     self, Address, AddressesReply, AddressesRequest, BfdReply, BfdRequest, DoctorReply,
-    DoctorRequest, PeerDetailsReply, PeerDetailsRequest, PeersReply, PeersRequest, ResetPeer,
-    ResetReply, ResetRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest, WhyReply,
-    WhyRequest,
+    DoctorRequest, MonitorRequest, PeerDetailsReply, PeerDetailsRequest, PeersReply, PeersRequest,
+    ResetPeer, ResetReply, ResetRequest, RoutesReply, RoutesRequest, VersionReply, VersionRequest,
+    WhyReply, WhyRequest,
 };
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -152,6 +153,23 @@ fn lookup(text: &str) -> Result<Lookup, Status> {
 
 #[tonic::async_trait]
 impl Agent for AgentService {
+    type MonitorStream = monitor::Events;
+
+    async fn monitor(
+        &self,
+        request: Request<MonitorRequest>,
+    ) -> Result<Response<Self::MonitorStream>, Status> {
+        let request = request.into_inner();
+        let meant = match request.peer.as_str() {
+            "" => None,
+            peer => Some(self.meant(peer).await?),
+        };
+        let filter = monitor::Filter::of(&request, meant)?;
+        let news = self.speaker.monitor().map_err(unavailable)?;
+        let events = monitor::events(self.node.clone(), news, filter);
+        Ok(Response::new(events))
+    }
+
     async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionReply>, Status> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Ok(Response::new(VersionReply {

@@ -13,6 +13,7 @@
 
 mod gates;
 mod heartbeat;
+mod live;
 mod metrics;
 
 use std::sync::Arc;
@@ -77,7 +78,7 @@ async fn metrics_text(State(health): State<Health>) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     (
         [(header::CONTENT_TYPE, content_type)],
-        health.metrics.encode(),
+        health.metrics.text().await,
     )
 }
 

@@ -8,7 +8,8 @@
 //!  BFD thread ─watch──────►│     └ Speaker (values)   │
 //!     ▲                    │                          │
 //!     └───watch port───────┤                          ├─spawns dial(…) / carry(…): one task a connection
-//!  connections ─mpsc Event►┘                          └─Outbox (octets to write; dropped = close) ─► connection
+//!  connections ─mpsc Event►┘                          ├─Outbox (octets to write; dropped = close) ─► connection
+//!                                                     └─broadcast News─► bgp monitor, who is told what it misses
 //! ```
 //! - The speaker task is the one owner of the `Speaker` and never waits for anybody: it takes what has come, lets the
 //!   speaker do its work, hands out the results by queues that take them at once, and looks at the timers in every turn.
@@ -24,6 +25,7 @@ mod handle;
 mod holder;
 mod learned;
 mod listener;
+mod monitor;
 mod owner;
 pub(crate) mod socket;
 
@@ -34,11 +36,13 @@ use tokio::sync::{mpsc, watch};
 
 pub use desired::Desired;
 pub use driver::Driver;
-pub use handle::{Gone, Handle, Peer, Peers, Session};
+pub use handle::{Gone, Handle, Peer, Peers, Session, Survey};
 pub use learned::Learned;
+pub use monitor::{Entry, News, Reader, SessionChange, What};
 
 use crate::bfd;
 use crate::health::{Heartbeat, Metrics};
+pub(crate) use monitor::Bulletin;
 use owner::Published;
 
 /// Questions that may wait for the speaker.
@@ -56,11 +60,14 @@ pub fn new(
     let (sessions_sender, sessions) = watch::channel(Arc::default());
     let (trouble, listener) = watch::channel(None);
     let (bfd_sender, bfd) = watch::channel(Arc::<bfd::Snapshot>::default());
+    let bulletin = Bulletin::new(monitor::RING);
+    let news = bulletin.subscription();
     let published = Published {
         learned: learned_sender,
         next_hops: next_hops_sender,
         sessions: sessions_sender,
-        metrics,
+        bulletin,
+        metrics: Arc::clone(&metrics),
     };
     let driver = Driver {
         desired,
@@ -70,15 +77,15 @@ pub fn new(
         bfd: bfd_sender,
         heartbeat,
     };
-    (
-        driver,
-        Handle {
-            learned,
-            next_hops,
-            sessions,
-            listener,
-            bfd,
-            requests: request_sender,
-        },
-    )
+    let handle = Handle {
+        learned,
+        next_hops,
+        sessions,
+        listener,
+        bfd,
+        news,
+        requests: request_sender,
+    };
+    metrics.follow(handle.clone());
+    (driver, handle)
 }

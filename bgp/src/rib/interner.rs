@@ -24,6 +24,12 @@ impl Default for Interner {
 }
 
 impl Interner {
+    /// Sets that somebody holds.
+    pub(crate) fn len(&self) -> usize {
+        let held = |set: &&Arc<Attributes>| Arc::strong_count(set) > 1;
+        self.sets.iter().filter(held).count()
+    }
+
     /// The shared form of `attributes`.
     pub(crate) fn intern(&mut self, attributes: Attributes) -> Arc<Attributes> {
         if let Some(shared) = self.sets.get(&attributes) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::heard::{Heard, Told, bounded};
 use super::{Event, Speaker};
 use crate::config::PeerConfig;
 use crate::family::{Asn, Families, Family, PerFamily};
@@ -76,7 +77,16 @@ impl Speaker {
             });
         }
         // What is withdrawn and announced by one UPDATE is announced (RFC 4271 §4.3).
+        let peer = peer.config.address;
         for nlri in update.withdrawn {
+            if self.ear.is_open() {
+                let (prefix, change) = (nlri.prefix, Told::Withdrawn);
+                self.ear.note(Heard {
+                    peer,
+                    prefix,
+                    change,
+                });
+            }
             self.table.withdraw(Source::Peer(id), nlri);
         }
         for announcement in update.announced {
@@ -103,6 +113,16 @@ impl Speaker {
         };
         for nlri in announcement.prefixes {
             let imported = importer.import(&nlri.prefix, &received, &mut self.table.interner);
+            if self.ear.is_open() {
+                self.ear.note(Heard {
+                    peer: importer.config.address,
+                    prefix: nlri.prefix,
+                    change: Told::Announced {
+                        attributes: bounded(&received),
+                        refused: imported.as_ref().err().map(ToString::to_string),
+                    },
+                });
+            }
             self.table
                 .announce(Source::Peer(id), nlri, Arc::clone(&received), imported);
         }

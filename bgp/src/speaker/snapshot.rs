@@ -9,13 +9,15 @@ use ipnetwork::IpNetwork;
 use super::Speaker;
 use super::peer::Peer;
 use crate::family::{Family, PerFamily};
+use crate::policy::AnyCommunity;
 use crate::rib::decision::Reason;
 use crate::rib::export::DEFAULT_LOCAL_PREF;
 use crate::rib::path::Path;
 use crate::rib::{PeerId, Source};
 use crate::session::fsm::State;
 use crate::status::{
-    LastError, Lookup, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus, View,
+    LastError, Lookup, PathStatus, PeerStatus, PrefixCounts, RouteFilter, RouteStatus, TableSize,
+    View,
 };
 use crate::wire::{Attributes, Open};
 
@@ -54,6 +56,21 @@ impl Speaker {
         }
         routes.sort_by_key(|route| route.prefix);
         routes
+    }
+
+    /// How much there is, by a walk over all routes.
+    pub fn table_size(&self) -> TableSize {
+        let mut size = TableSize {
+            attribute_sets: self.table.interner.len(),
+            update_groups: self.groups.len(),
+            ..TableSize::default()
+        };
+        for (prefix, route) in self.table.routes() {
+            let family = Family::of(prefix);
+            size.prefixes[family] += 1;
+            size.paths[family] += route.paths.len();
+        }
+        size
     }
 
     fn paths(&self, wanted: impl Fn(&Path) -> bool) -> Vec<RouteStatus> {
@@ -251,6 +268,11 @@ pub(super) fn described(attributes: &Attributes) -> PathStatus {
             .large_communities
             .iter()
             .map(ToString::to_string)
+            .collect(),
+        extended_communities: attributes
+            .extended_communities
+            .iter()
+            .map(|octets| AnyCommunity::Extended(*octets).to_string())
             .collect(),
     }
 }

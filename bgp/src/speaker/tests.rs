@@ -2,6 +2,7 @@
 
 mod communities;
 mod filters;
+mod heard;
 mod hostile;
 mod net;
 mod path;

@@ -1,6 +1,7 @@
 //! `margayctl bgp`.
 
 mod bfd;
+mod monitor;
 mod peer;
 mod peers;
 mod reset;
@@ -19,6 +20,7 @@ use clap::{Args, Subcommand};
   margayctl bgp peer tor1 --node n1
   margayctl bgp routes --node n1
   margayctl bgp why 10.244.0.7 --node n1
+  margayctl bgp monitor --peer tor1
   margayctl bgp reset tor1 --node n1 --soft")]
 pub(crate) struct Group {
     #[command(subcommand)]
@@ -32,6 +34,7 @@ enum Command {
     Peer(peer::Command),
     Routes(routes::Command),
     Why(why::Command),
+    Monitor(monitor::Command),
     Reset(reset::Command),
 }
 
@@ -43,6 +46,7 @@ impl Group {
             Command::Peer(command) => command.run(options).await,
             Command::Routes(command) => command.run(options).await,
             Command::Why(command) => command.run(options).await,
+            Command::Monitor(command) => command.run(options).await,
             Command::Reset(command) => command.run(options).await,
         }
     }

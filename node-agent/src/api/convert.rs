@@ -79,7 +79,11 @@ pub(super) fn routes(routes: Vec<RouteStatus>) -> Vec<agent::Route> {
 }
 
 fn route(prefix: String, path: PathStatus) -> agent::Route {
-    let large = path.large_communities.into_iter();
+    let standard = path.communities.into_iter();
+    let others = path
+        .large_communities
+        .into_iter()
+        .chain(path.extended_communities);
     agent::Route {
         prefix,
         next_hops: path.next_hop.into_iter().collect(),
@@ -93,7 +97,7 @@ fn route(prefix: String, path: PathStatus) -> agent::Route {
         best: path.best,
         stale: path.stale,
         reason: path.reason,
-        communities: path.communities.into_iter().chain(large).collect(),
+        communities: standard.chain(others).collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use margay_bgp::{Family, State, bfd};
@@ -12,6 +13,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use super::live;
+use crate::kernel::route::Applied;
+use crate::speaker::Handle;
 
 /// Everything that is counted. Updates are atomic and cheap; label values are few and known, except for peers,
 /// whose series end with the peer.
@@ -28,7 +33,11 @@ pub struct Metrics {
     policy_apply_duration: Histogram,
     policy_apply_failures: Counter,
     kernel_routes: Labelled<FamilyLabel, Gauge>,
+    kernel_writes: Labelled<WriteLabels, Counter>,
+    kernel_failures: Counter,
     allocated_addresses: Labelled<FamilyLabel, Gauge>,
+    /// Who is asked for what is not counted here.
+    speaker: OnceLock<Handle>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,6 +69,12 @@ struct VerbLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    object: &'static str,
+    action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FamilyLabel {
     family: &'static str,
 }
@@ -80,7 +95,10 @@ impl Metrics {
             policy_apply_duration: Histogram::new(exponential_buckets(0.000_05, 4.0, 9)),
             policy_apply_failures: Counter::default(),
             kernel_routes: Labelled::default(),
+            kernel_writes: Labelled::default(),
+            kernel_failures: Counter::default(),
             allocated_addresses: Labelled::default(),
+            speaker: OnceLock::new(),
         };
         metrics.register();
         metrics
@@ -146,6 +164,10 @@ impl Metrics {
             "Routes of the agent in the kernel",
             self.kernel_routes.clone(),
         );
+        let help = "Routes and nexthop objects written to the kernel or removed from it";
+        registry.register("kernel_writes", help, self.kernel_writes.clone());
+        let help = "Routes that the kernel refused, each time that it was tried";
+        registry.register("kernel_failures", help, self.kernel_failures.clone());
         let help = "Addresses held by pods of this node";
         registry.register(
             "allocated_addresses",
@@ -287,6 +309,22 @@ impl Metrics {
         );
     }
 
+    /// What a turn of the route sink did.
+    pub fn kernel_applied(&self, done: &Applied) {
+        for (object, action, count) in [
+            ("route", "written", done.routes_written),
+            ("route", "removed", done.routes_removed),
+            ("nexthop", "written", done.nexthops_written),
+            ("nexthop", "removed", done.nexthops_removed),
+        ] {
+            let labels = WriteLabels { object, action };
+            self.kernel_writes
+                .get_or_create(&labels)
+                .inc_by(count as u64);
+        }
+        self.kernel_failures.inc_by(done.failed.len() as u64);
+    }
+
     /// Addresses held by pods of this node.
     pub fn allocated_addresses(&self, family: Family, count: usize) {
         set(
@@ -298,10 +336,27 @@ impl Metrics {
         );
     }
 
-    /// The OpenMetrics text.
-    pub fn encode(&self) -> String {
+    /// From now on the series of its peers are this speaker's; one that came before stays.
+    pub(crate) fn follow(&self, speaker: Handle) {
+        let _ = self.speaker.set(speaker);
+    }
+
+    /// The OpenMetrics text, with what only the speaker knows.
+    pub async fn text(&self) -> String {
+        match self.speaker.get() {
+            None => self.encode(None),
+            Some(speaker) => self.encode(live::registry(speaker).await.as_ref()),
+        }
+    }
+
+    fn encode(&self, live: Option<&Registry>) -> String {
         let mut text = String::new();
-        text::encode(&mut text, &self.registry).expect("a String takes every write");
+        let written = [Some(&self.registry), live]
+            .into_iter()
+            .flatten()
+            .try_for_each(|registry| text::encode_registry(&mut text, registry))
+            .and_then(|()| text::encode_eof(&mut text));
+        written.expect("a String takes every write");
         text
     }
 }
@@ -317,7 +372,7 @@ fn call_buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 14))
 }
 
-fn name(family: Family) -> &'static str {
+pub(super) fn name(family: Family) -> &'static str {
     match family {
         Family::Ipv4Unicast => "ipv4",
         Family::Ipv6Unicast => "ipv6",
@@ -331,45 +386,4 @@ fn set<S: Clone + std::hash::Hash + Eq>(metric: &Labelled<S, Gauge>, labels: S, 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_metric_has_its_openmetrics_name() {
-        let metrics = Metrics::new();
-        let peer = IpAddr::from([10, 0, 0, 1]);
-        metrics.bgp_peers([State::Established, State::Established]);
-        metrics.bgp_session_up(peer);
-        metrics.bfd_sessions([bfd::State::Up]);
-        metrics.bfd_transitions(peer, 2, 1);
-        metrics.bgp_routes_learned(Family::Ipv6Unicast, 3);
-        metrics.cni_call("add", "ok", Duration::from_millis(3));
-        metrics.policy_failed();
-        let text = metrics.encode();
-        for line in [
-            concat!(
-                "margay_build_info{version=\"",
-                env!("CARGO_PKG_VERSION"),
-                "\"} 1"
-            ),
-            "margay_bgp_peers{state=\"Established\"} 2",
-            "margay_bgp_peers{state=\"Idle\"} 0",
-            "margay_bgp_session_transitions_total{peer=\"10.0.0.1\",to=\"up\"} 1",
-            "margay_bfd_sessions{state=\"Up\"} 1",
-            "margay_bfd_sessions{state=\"AdminDown\"} 0",
-            "margay_bfd_session_transitions_total{peer=\"10.0.0.1\",to=\"down\"} 1",
-            "margay_bgp_routes{family=\"ipv6\",direction=\"learned\"} 3",
-            "margay_cni_calls_total{verb=\"add\",result=\"ok\"} 1",
-            "margay_cni_call_duration_seconds_count{verb=\"add\"} 1",
-            "margay_policy_apply_failures_total 1",
-        ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is missing in\n{text}"
-            );
-        }
-        assert!(text.ends_with("# EOF\n"));
-        metrics.bgp_peer_removed(peer);
-        assert!(!metrics.encode().contains("10.0.0.1"));
-    }
-}
+mod tests;

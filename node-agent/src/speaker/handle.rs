@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use margay_bgp::{
-    Asn, Explanation, Lookup, PeerStatus, RouteFilter, RouteStatus, SoftReset, State,
+    Asn, Explanation, Lookup, PeerStatus, RouteFilter, RouteStatus, SoftReset, State, TableSize,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Learned;
+use super::monitor::{Reader, Subscription};
 use crate::bfd;
 
 /// Snapshots to watch and questions to ask; clones are cheap.
@@ -26,6 +27,7 @@ pub struct Handle {
     pub listener: watch::Receiver<Option<String>>,
     /// BFD sessions; tells when a state or a trouble changes, and is fresh to a second.
     pub bfd: watch::Receiver<Arc<bfd::Snapshot>>,
+    pub(super) news: Subscription,
     pub(super) requests: mpsc::Sender<Request>,
 }
 
@@ -53,6 +55,15 @@ pub struct Peers {
     pub peers: Vec<Peer>,
 }
 
+/// Everything that metrics tell, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// The peers.
+    pub peers: Vec<Peer>,
+    /// The tables.
+    pub tables: TableSize,
+}
+
 /// One peer in full.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -73,6 +84,7 @@ pub(super) enum Request {
     Peers(oneshot::Sender<Peers>),
     Routes(RouteFilter, oneshot::Sender<Vec<RouteStatus>>),
     Why(Lookup, oneshot::Sender<Option<Explanation>>),
+    Survey(oneshot::Sender<Survey>),
     Reset(IpAddr, oneshot::Sender<bool>),
     SoftReset(IpAddr, oneshot::Sender<SoftReset>),
 }
@@ -84,6 +96,14 @@ impl Handle {
     /// When the speaker has ended.
     pub async fn peers(&self) -> Result<Peers, Gone> {
         self.ask(Request::Peers).await
+    }
+
+    /// Every peer and the size of the tables.
+    ///
+    /// # Errors
+    /// When the speaker has ended.
+    pub async fn survey(&self) -> Result<Survey, Gone> {
+        self.ask(Request::Survey).await
     }
 
     /// Routes of a table.
@@ -116,6 +136,14 @@ impl Handle {
     /// When the speaker has ended.
     pub async fn soft_reset(&self, peer: IpAddr) -> Result<SoftReset, Gone> {
         self.ask(|answer| Request::SoftReset(peer, answer)).await
+    }
+
+    /// What happens from now on.
+    ///
+    /// # Errors
+    /// When the speaker has ended.
+    pub fn monitor(&self) -> Result<Reader, Gone> {
+        self.news.reader().ok_or(Gone)
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Gone> {

@@ -1,7 +1,9 @@
 //! The one owner of the [`Speaker`]: inputs in, outputs out, nothing that waits.
 
+mod monitor;
 mod paths;
 mod publish;
+mod sessions;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -16,8 +18,9 @@ use tokio::task::JoinSet;
 
 use super::connection::{self, Event, Finished, Outbox};
 use super::desired::Place;
-use super::handle::{Request, Session};
+use super::handle::{Request, Session, Survey};
 use super::listener::Incoming;
+use super::monitor::Bulletin;
 use super::socket::{Arrival, Guard, Keys};
 use super::{Desired, Learned, desired};
 use crate::bfd;
@@ -34,6 +37,7 @@ pub(super) struct Published {
     pub(super) learned: watch::Sender<Arc<Learned>>,
     pub(super) next_hops: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     pub(super) sessions: watch::Sender<Arc<Vec<Session>>>,
+    pub(super) bulletin: Bulletin,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -250,6 +254,13 @@ impl Owner {
             Request::Peers(answer) => {
                 let _ = answer.send(self.peers(now));
             }
+            Request::Survey(answer) => {
+                let tables = self.speaker.as_ref().map(Speaker::table_size);
+                let _ = answer.send(Survey {
+                    peers: self.peers(now).peers,
+                    tables: tables.unwrap_or_default(),
+                });
+            }
             Request::Routes(filter, answer) => {
                 let _ = answer.send(
                     self.speaker
@@ -286,6 +297,7 @@ impl Owner {
             speaker.handle_timeout(now);
         }
         self.drain();
+        self.tell_heard();
         self.publish();
     }
 

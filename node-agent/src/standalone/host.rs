@@ -182,6 +182,7 @@ impl Host {
             true => self.wanted(&settings, learned),
         };
         let done = self.sink.apply(&wanted).await?;
+        self.metrics.kernel_applied(&done);
         let failed: BTreeMap<_, _> = done
             .failed
             .into_iter()

@@ -19,6 +19,7 @@ mod herd;
 mod net;
 mod ours;
 mod router;
+mod slow_reader;
 mod standalone;
 mod transport;
 

@@ -16,7 +16,7 @@ pub(super) struct Notes {
     state: State,
     since: Instant,
     /// The last failure that was logged: a peer that is away is no news every few seconds.
-    failure: String,
+    pub(super) failure: String,
 }
 
 impl Owner {
@@ -50,7 +50,9 @@ impl Owner {
         let changed = std::mem::take(&mut self.changed);
         if changed.learned {
             if let Some(speaker) = &mut self.speaker {
-                self.learned.apply(speaker.learned_changes());
+                let changes = speaker.learned_changes();
+                self.tell_ways(&changes);
+                self.learned.apply(changes);
             }
             self.learned.generation += 1;
             self.published
@@ -117,36 +119,14 @@ impl Owner {
     }
 
     pub(super) fn note(&mut self, event: Happening) {
-        let metrics = &self.published.metrics;
         match event {
-            Happening::PeerUp { peer } => {
-                tracing::info!(%peer, "BGP session established");
-                metrics.bgp_session_up(peer);
-                self.changed.sessions = true;
-                if let Some(notes) = self.notes.get_mut(&peer) {
-                    notes.failure.clear();
-                }
-            }
+            Happening::PeerUp { peer } => self.session_up(peer),
             Happening::PeerDown {
                 peer,
                 reason,
                 stale,
-            } => {
-                tracing::warn!(%peer, routes_kept = stale, "BGP session ended: {reason}");
-                metrics.bgp_session_down(peer);
-                self.changed.sessions = true;
-            }
-            Happening::SessionFailed { peer, reason } => {
-                let notes = self
-                    .notes
-                    .entry(peer)
-                    .or_insert_with(|| Notes::new(Instant::now()));
-                if notes.failure != reason {
-                    tracing::warn!(%peer, "no BGP session: {reason}");
-                    notes.failure = reason;
-                    self.changed.sessions = true;
-                }
-            }
+            } => self.session_down(peer, reason, stale),
+            Happening::SessionFailed { peer, reason } => self.session_failed(peer, reason),
             Happening::EndOfRib { peer, family } => tracing::debug!(%peer, %family, "End-of-RIB"),
             Happening::RouteFault { peer, fault } => {
                 tracing::warn!(%peer, "malformed UPDATE: {fault}")
@@ -197,7 +177,7 @@ impl Owner {
 }
 
 impl Notes {
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             state: State::Idle,
             since: now,

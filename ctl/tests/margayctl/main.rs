@@ -5,154 +5,12 @@
     reason = "a test ends at the first surprise, also in its helpers"
 )]
 
-use margay_proto::rpc::agent::agent_server::{Agent, AgentServer};
-use margay_proto::rpc::agent::*;
+mod scripted;
+
+use margay_proto::rpc::agent::agent_server::AgentServer;
+use scripted::Scripted;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use tonic::{Request, Response, Status};
-
-/// An agent with one session and as many routes as it is asked for.
-struct Scripted;
-
-#[tonic::async_trait]
-impl Agent for Scripted {
-    async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionReply>, Status> {
-        Ok(Response::new(VersionReply {
-            version: "0.1.0".into(),
-            node: "n1".into(),
-        }))
-    }
-
-    async fn peers(&self, _: Request<PeersRequest>) -> Result<Response<PeersReply>, Status> {
-        let peer = Peer {
-            name: "tor1".into(),
-            address: "172.31.1.1".into(),
-            remote_as: 65101,
-            state: "Established".into(),
-            ..Peer::default()
-        };
-        Ok(Response::new(PeersReply {
-            node: "n1".into(),
-            peers: vec![peer],
-            ..PeersReply::default()
-        }))
-    }
-
-    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, Status> {
-        let WhyRequest { prefix, peer } = request.into_inner();
-        let told = WhyPeer {
-            peer,
-            reason: "there is no session with the peer".to_owned(),
-            ..WhyPeer::default()
-        };
-        Ok(Response::new(WhyReply {
-            node: "n1".to_owned(),
-            prefix,
-            peers: vec![told],
-            ..WhyReply::default()
-        }))
-    }
-
-    async fn routes(
-        &self,
-        request: Request<RoutesRequest>,
-    ) -> Result<Response<RoutesReply>, Status> {
-        let request = request.into_inner();
-        let (view, prefix) = (request.view(), request.prefix);
-        let peer = request.peer;
-        let route = |prefix: String| Route {
-            prefix,
-            from: format!("{} {peer}", view.as_str_name()),
-            reason: "x".repeat(100),
-            ..Route::default()
-        };
-        let routes = match prefix.as_str() {
-            // More than gRPC's usual 4 MiB.
-            "" => (0..60_000)
-                .map(|i| route(format!("10.{}.{}.0/24", i / 256, i % 256)))
-                .collect(),
-            "192.0.2.1" => vec![],
-            _ => vec![route(prefix)],
-        };
-        Ok(Response::new(RoutesReply {
-            node: "n1".into(),
-            routes,
-        }))
-    }
-
-    async fn bfd(&self, _: Request<BfdRequest>) -> Result<Response<BfdReply>, Status> {
-        let session = BfdSession {
-            address: "172.31.1.1".into(),
-            state: "Up".into(),
-            ..BfdSession::default()
-        };
-        Ok(Response::new(BfdReply {
-            node: "n1".into(),
-            sessions: vec![session],
-            ..BfdReply::default()
-        }))
-    }
-
-    async fn peer_details(
-        &self,
-        request: Request<PeerDetailsRequest>,
-    ) -> Result<Response<PeerDetailsReply>, Status> {
-        let details = || PeerDetails {
-            summary: Some(Peer {
-                name: "BGPPeer/tor1".into(),
-                address: "172.31.1.1".into(),
-                state: "Established".into(),
-                ..Peer::default()
-            }),
-            uptime_seconds: Some(61),
-            ..PeerDetails::default()
-        };
-        let meant = request.into_inner().peer == "tor1";
-        Ok(Response::new(PeerDetailsReply {
-            node: "n1".into(),
-            peers: meant.then(details).into_iter().collect(),
-        }))
-    }
-
-    async fn reset(&self, request: Request<ResetRequest>) -> Result<Response<ResetReply>, Status> {
-        let ResetRequest { peer, soft } = request.into_inner();
-        let reset = ResetPeer {
-            name: peer,
-            address: "172.31.1.1".into(),
-            done: if soft { "soft" } else { "hard" }.into(),
-            failure: String::new(),
-        };
-        Ok(Response::new(ResetReply {
-            node: "n1".into(),
-            peers: vec![reset],
-        }))
-    }
-
-    async fn addresses(
-        &self,
-        _: Request<AddressesRequest>,
-    ) -> Result<Response<AddressesReply>, Status> {
-        Err(Status::unimplemented("not asked by margayctl"))
-    }
-
-    async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<DoctorReply>, Status> {
-        let finding = |check: &str, severity: &str, what: &str| Finding {
-            check: check.into(),
-            severity: severity.into(),
-            object: check.into(),
-            what: what.into(),
-            remedy: if severity == "ok" { "" } else { "mend it" }.into(),
-        };
-        Ok(Response::new(DoctorReply {
-            node: "n1".into(),
-            findings: vec![
-                finding("forwarding", "ok", "on"),
-                finding("bgp-port", "error", "port 179 is in use by bird"),
-            ],
-            uplinks: vec![],
-        }))
-    }
-}
 
 /// Serves at a socket of the test's own until the runtime is dropped.
 fn serve(test: &str) -> (PathBuf, tokio::runtime::Runtime) {
@@ -311,6 +169,46 @@ fn watching_begins_with_the_table_and_ends_with_its_reader() {
         socket.to_str().unwrap(),
     ]);
     assert_eq!(json.status.code(), Some(2));
+}
+
+#[test]
+fn a_monitor_prints_a_line_an_event_and_ends_with_its_reader() {
+    let (socket, _serving) = serve("monitor");
+    let first = |more: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_margayctl"))
+            .args(["bgp", "monitor", "--socket", socket.to_str().unwrap()])
+            .args(more)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = std::io::BufReader::new(child.stdout.take().unwrap());
+        let lines = std::io::BufRead::lines(output).take(2 - more.len() / 2);
+        let lines: Vec<_> = lines.map(Result::unwrap).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lines
+    };
+    let table = first(&[]);
+    assert!(table[0].starts_with("TIME "), "{table:?}");
+    assert!(
+        table[1].starts_with("1970-01-01T00:00:00.000Z n1           established 172.31.1.1"),
+        "{table:?}"
+    );
+    let json = first(&["-o", "json"]);
+    assert!(
+        json[0].starts_with("{\"node\":\"n1\",\"atMilliseconds\":0,\"event\":\"established\""),
+        "{json:?}"
+    );
+    let socket = ["--socket", socket.to_str().unwrap()];
+    let nobody = run(&[&["bgp", "monitor", "--peer", "nobody"][..], &socket].concat());
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(
+        stderr(&nobody).contains("no peer nobody"),
+        "{}",
+        stderr(&nobody)
+    );
+    let yaml = run(&[&["bgp", "monitor", "-o", "yaml"][..], &socket].concat());
+    assert_eq!(yaml.status.code(), Some(2));
 }
 
 #[test]
