@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 /// Writes are this far apart at least.
 const COALESCE: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(2);
+/// What was written is written again, as it was: the API server takes that for nothing, unless somebody has changed or deleted it.
+const RENEWAL: Duration = Duration::from_secs(60);
 
 /// Everything that is reported on.
 pub struct Reporter {
@@ -57,7 +59,10 @@ struct Written {
     /// The node's identity was written since then.
     identity: bool,
     status: Option<NodeStateStatus>,
-    available: bool,
+    /// Since when the node's network is said to be available.
+    available: Option<Time>,
+    /// Time to write it again.
+    is_old: bool,
 }
 
 /// Whether everything was taken; what was not is in the state, and tried again.
@@ -105,6 +110,8 @@ impl Reporter {
     /// None: a refused write is tried again.
     pub async fn run(mut self, cancel: CancellationToken) -> anyhow::Result<()> {
         let mut written = Written::default();
+        let mut renewal = tokio::time::interval(RENEWAL);
+        renewal.reset();
         loop {
             let pause = match self.report(&mut written).await {
                 Ok(Outcome::Written) => COALESCE,
@@ -130,6 +137,7 @@ impl Reporter {
                 _ = self.speaker.bfd.changed() => {}
                 _ = self.serving.changed() => {}
                 _ = self.blocks_refused.changed() => {}
+                _ = renewal.tick() => written.is_old = true,
             }
         }
     }
@@ -155,24 +163,25 @@ impl Reporter {
         let kept = self.keep_identity(&plan, written.identity).await;
         let taken = refused.unless_taken("BGPNode", &self.node, kept)?;
         written.identity = taken && plan.identity.is_some();
-        if why_not.is_none() && !written.available {
-            let marked = self.mark_available().await;
-            written.available =
-                refused.unless_taken("NetworkUnavailable of Node", &self.node, marked)?;
+        let renew = std::mem::take(&mut written.is_old);
+        if why_not.is_none() && (renew || written.available.is_none()) {
+            let since = written.available.take().unwrap_or(Time(Timestamp::now()));
+            let marked = self.mark_available(&since).await;
+            let taken = refused.unless_taken("NetworkUnavailable of Node", &self.node, marked)?;
+            written.available = taken.then_some(since);
         }
         let outcome = refused.outcome();
         refused
             .0
             .extend(self.blocks_refused.borrow_and_update().clone());
         let status = self.status(&plan, why_not, refused);
-        if written
-            .status
-            .as_ref()
-            .is_none_or(|old| !same(old, &status))
-        {
+        let known = written.status.take().filter(|old| same(old, &status));
+        let changed = known.is_none();
+        let status = known.unwrap_or(status);
+        if changed || renew {
             self.publish_state(&status, node_uid).await?;
-            written.status = Some(status);
         }
+        written.status = Some(status);
         Ok(outcome)
     }
 
@@ -283,11 +292,10 @@ impl Reporter {
     }
 
     /// Clears NetworkUnavailable, which cloud providers and the node controller set until a network says otherwise.
-    async fn mark_available(&self) -> kube::Result<()> {
-        let now = Time(Timestamp::now());
+    async fn mark_available(&self, since: &Time) -> kube::Result<()> {
         let patch = json!({"status": {"conditions": [{
             "type": "NetworkUnavailable", "status": "False", "reason": "MargayIsUp", "message": "Margay serves pods on this node",
-            "lastTransitionTime": now, "lastHeartbeatTime": now,
+            "lastTransitionTime": since, "lastHeartbeatTime": since,
         }]}});
         let api = Api::<Node>::all(self.client.clone());
         api.patch_status(

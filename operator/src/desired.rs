@@ -207,6 +207,7 @@ fn parse_endpoint(text: &str) -> Result<SocketAddr, InvalidField> {
     text.parse()
         .ok()
         .or_else(with_port)
+        .filter(|endpoint| endpoint.port() != 0)
         .ok_or_else(|| InvalidField {
             field: "spec.kubernetesServiceEndpoint",
             value: text.to_owned(),
@@ -332,11 +333,13 @@ pub(crate) mod tests {
             parse_endpoint("fd00::1"),
             Ok("[fd00::1]:6443".parse().unwrap())
         );
-        let error = parse_endpoint("api.example:443").unwrap_err().to_string();
-        assert!(
-            error.contains("kubernetesServiceEndpoint is `api.example:443`")
-                && error.contains("192.0.2.10:6443"),
-            "{error}"
-        );
+        for wrong in ["api.example:443", "192.0.2.1:0"] {
+            let error = parse_endpoint(wrong).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("kubernetesServiceEndpoint is `{wrong}`"))
+                    && error.contains("192.0.2.10:6443"),
+                "{error}"
+            );
+        }
     }
 }

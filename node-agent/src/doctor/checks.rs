@@ -168,7 +168,7 @@ fn reverse_path(facts: &Facts) -> Vec<Finding> {
 
 fn bgp_port(facts: &Facts) -> Vec<Finding> {
     let found = facts.listener.iter().map(|why| {
-        let remedy = "stop the other program, or set another listenPort; sessions that this node opens itself work meanwhile";
+        let remedy = "stop the other program, set another listenPort, or correct listen.addresses; sessions that this node opens itself work meanwhile";
         finding("bgp-port", "error", "BGP port", [why, remedy])
     });
     or_ok(

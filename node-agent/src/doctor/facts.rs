@@ -57,6 +57,11 @@ pub(super) fn gather(doctor: &Doctor) -> Result<Facts, String> {
         .collect();
     let plan = doctor.plans.borrow().clone();
     let identity = plan.identity.as_ref();
+    let nowhere = identity
+        .filter(|i| i.listen_addresses.as_ref().is_some_and(Vec::is_empty))
+        .map(|_| {
+            "a NodeConfig's listen.addresses leave no address of this node to listen on".to_owned()
+        });
     let files = [&doctor.plugin, &doctor.conflist];
     Ok(Facts {
         addresses: identity.map(|i| i.addresses()).unwrap_or_default(),
@@ -66,7 +71,7 @@ pub(super) fn gather(doctor: &Doctor) -> Result<Facts, String> {
             .filter_map(|key| Some((key.clone(), read(&key)?)))
             .collect(),
         release: read("kernel/osrelease").unwrap_or_default(),
-        listener: doctor.speaker.listener.borrow().clone(),
+        listener: doctor.speaker.listener.borrow().clone().or(nowhere),
         sessions: doctor.speaker.sessions.borrow().to_vec(),
         outages: doctor.outages.lasting(),
         not_serving: doctor.serving.borrow().clone(),

@@ -153,6 +153,8 @@ fn faults(cluster: &Cluster) -> Result<Vec<Fault>> {
         overlap(),
         router_id(),
         port_taken(),
+        nowhere(),
+        unselected(&cluster.lab)?,
     ])
 }
 
@@ -313,6 +315,58 @@ fn port_taken() -> Fault {
             Ok(String::new())
         }),
     }
+}
+
+/// No address of n1 is in the only network that it shall listen in.
+fn nowhere() -> Fault {
+    const CONFIG: &str = "
+apiVersion: margay.dev/v1alpha1
+kind: NodeConfig
+metadata: {name: a-doctor}
+spec:
+  nodeSelector: {matchLabels: {kubernetes.io/hostname: n1}}
+  listen: {addresses: [198.51.100.0/24]}
+";
+    Fault {
+        what: "a speaker that listens nowhere",
+        expect: ["bgp-port", "error", "n1"],
+        words: "listen.addresses".to_owned(),
+        break_it: Box::new(|lab| lab.apply(CONFIG)),
+        shown: (
+            Box::new(|lab| {
+                wait_until("no listener", LIMIT, || {
+                    let listeners = lab.exec("n1", &["ss", "-Hltn", "sport", "=", ":179"])?;
+                    Ok(if listeners.is_empty() {
+                        Seen::Holds("ss shows no listener".to_owned())
+                    } else {
+                        Seen::NotYet(listeners)
+                    })
+                })
+            }),
+            "no listener",
+        ),
+        mend: kubectl(&["delete", "nodeconfig", "a-doctor"]),
+    }
+}
+
+/// n3 loses the label by which its rack's router is its peer.
+fn unselected(lab: &Lab) -> Result<Fault> {
+    const KEY: &str = margay_lab::plan::RACK_LABEL;
+    let value = format!("jsonpath={{.metadata.labels.{}}}", KEY.replace('.', "\\."));
+    let rack = lab.kubectl(&["get", "node", "n3", "-o", &value])?;
+    ensure!(!rack.is_empty(), "n3 has no label {KEY}");
+    let without = format!(
+        "jsonpath=its rack is [{{.metadata.labels.{}}}]",
+        KEY.replace('.', "\\.")
+    );
+    Ok(Fault {
+        what: "a node that no BGPPeer selects",
+        expect: ["session", "error", "n3"],
+        words: "it has no session".to_owned(),
+        break_it: kubectl(&["label", "node", "n3", &format!("{KEY}-")]),
+        shown: (kubectl(&["get", "node", "n3", "-o", &without]), "[]"),
+        mend: kubectl(&["label", "node", "n3", &format!("{KEY}={rack}")]),
+    })
 }
 
 /// Tries again until the port is free: a socket belongs to the namespace in which it was made.

@@ -18,6 +18,7 @@ use std::{
 
 pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let lab = &cluster.lab;
+    let struck = reports_struck(lab);
     for (what, command) in [("taken down", ["set", "down"]), ("deleted", ["del", ""])] {
         report.check(&format!("a1's link {what} on its node"), || {
             let before = link_of(lab, cluster.app("a1"))?;
@@ -70,7 +71,52 @@ pub(crate) fn prove(cluster: &Cluster, report: &mut Report) -> Result<()> {
     );
     files(cluster, report);
     objects(cluster, report);
+    report.check(
+        "n2's NodeState deleted, its network called unavailable",
+        || {
+            struck?;
+            reports_are_back(lab)
+        },
+    );
     Ok(())
+}
+
+/// What n2's agent has reported is deleted and contradicted.
+fn reports_struck(lab: &Lab) -> Result<()> {
+    lab.kubectl(&["delete", "nodestate", "n2"])?;
+    let unavailable = r#"{"status": {"conditions": [{"type": "NetworkUnavailable", "status": "True", "reason": "Nobody"}]}}"#;
+    let patch = [
+        "patch",
+        "node",
+        "n2",
+        "--subresource=status",
+        "--type=strategic",
+        "-p",
+    ];
+    lab.kubectl(&[patch.as_slice(), &[unavailable]].concat())?;
+    ensure!(available(lab)? == "True", "the fault took no effect");
+    ensure!(
+        lab.kubectl(&["get", "nodestate", "n2"]).is_err(),
+        "the fault took no effect"
+    );
+    Ok(())
+}
+
+/// Looked at each minute.
+fn reports_are_back(lab: &Lab) -> Result<String> {
+    wait_until("n2 reports again", Duration::from_secs(75), || {
+        let state = lab.kubectl(&["get", "nodestate", "n2", "--no-headers"]);
+        Ok(match (available(lab)?.as_str(), state) {
+            ("False", Ok(state)) => Seen::Holds(format!("available again; {}", state.trim())),
+            seen => Seen::NotYet(format!("{seen:?}")),
+        })
+    })
+}
+
+/// The status of the condition.
+fn available(lab: &Lab) -> Result<String> {
+    let path = r#"jsonpath={.status.conditions[?(@.type=="NetworkUnavailable")].status}"#;
+    lab.kubectl(&["get", "node", "n2", "-o", path])
 }
 
 /// What others find of us on the node's file system, and the next agent.

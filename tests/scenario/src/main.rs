@@ -116,7 +116,7 @@ const SCENARIOS: &[Scenario] = &[
     ),
     (
         "doctor",
-        "margayctl doctor finds nothing on a healthy cluster and names each of seven faults",
+        "margayctl doctor finds nothing on a healthy cluster and names each of nine faults",
         doctor::prove,
     ),
     (

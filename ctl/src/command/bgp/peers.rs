@@ -42,7 +42,7 @@ impl Command {
         )?;
         Ok(report
             .failing(answers.failures)
-            .note_if_empty("no sessions: BGPPeer and BGPConfiguration say with whom nodes peer"))
+            .note_if_empty("no sessions: BGPPeer and BGPConfiguration say with whom nodes peer; `margayctl doctor` says what holds one down"))
     }
 
     async fn ask(&self, options: &Options) -> anyhow::Result<Answers<PeersReply>> {

@@ -21,6 +21,7 @@ pub(super) fn compare(objects: &Objects, replies: &[DoctorReply], node: Option<&
     let mut lines = Vec::new();
     lines.extend(objects.nodes.iter().flat_map(|nodes| router_ids(nodes)));
     lines.extend(mtus(replies));
+    lines.extend(objects.states.iter().flat_map(|states| cut_off(states)));
     lines.extend(objects.states.iter().flatten().flat_map(degraded));
     lines.retain(|line| node.is_none_or(|node| line.node == node || line.is("ok")));
     lines.extend(objects.pools.iter().flat_map(|pools| pool_states(pools)));
@@ -101,6 +102,18 @@ fn mtus(replies: &[DoctorReply]) -> Vec<Line> {
         "uplinks",
         &format!("all have MTU {largest}"),
     )
+}
+
+/// A node alone has nobody to talk to; of several, each must be announced by somebody.
+fn cut_off(states: &[NodeState]) -> Vec<Line> {
+    let silent = |state: &&NodeState| state.status.as_ref().is_some_and(|s| s.sessions.is_empty());
+    let found = states.iter().filter(silent).filter(|_| states.len() > 1).map(|state| {
+        let node = state.name_any();
+        let what = "it has no session, not even one that is down: nobody learns the way to its pods";
+        let remedy = "a BGPPeer has to select this node, by labels that it has; what holds one down stands in its NodeState's Degraded";
+        Line::new(&node, ["session", "error"], &format!("NodeState/{node}"), [what, remedy])
+    });
+    found.collect()
 }
 
 fn degraded(state: &NodeState) -> Option<Line> {
@@ -245,6 +258,26 @@ mod tests {
         other.spec.as_number = 64513;
         let apart = [node("n1", "1.1.1.1"), other];
         assert_eq!(wrong(router_ids(&apart)), [""; 0], "RFC 6286");
+    }
+
+    #[test]
+    fn of_several_nodes_one_without_any_session_is_named() {
+        let state = |name: &str, sessions: serde_json::Value| -> NodeState {
+            serde_json::from_value(json!({
+                "apiVersion": "margay.dev/v1alpha1", "kind": "NodeState", "metadata": {"name": name},
+                "spec": {"nodeName": name},
+                "status": {"version": "1", "established": "", "generation": 1, "conditions": [], "sessions": sessions},
+            }))
+            .unwrap()
+        };
+        let down = json!([{"peer": "tor", "address": "192.0.2.9", "state": "Idle", "reason": ""}]);
+        let states = [state("n1", down), state("n2", json!([]))];
+        let found = wrong(cut_off(&states));
+        assert!(
+            found.len() == 1 && found[0].starts_with("error n2 NodeState/n2 it has no session"),
+            "{found:?}"
+        );
+        assert_eq!(wrong(cut_off(&states[1..])), [""; 0], "a node alone");
     }
 
     #[test]
