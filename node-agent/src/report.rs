@@ -165,7 +165,10 @@ impl Reporter {
         written.identity = taken && plan.identity.is_some();
         let renew = std::mem::take(&mut written.is_old);
         if why_not.is_none() && (renew || written.available.is_none()) {
-            let since = written.available.take().unwrap_or(Time(Timestamp::now()));
+            let since = written
+                .available
+                .take()
+                .unwrap_or_else(|| Time(Timestamp::now()));
             let marked = self.mark_available(&since).await;
             let taken = refused.unless_taken("NetworkUnavailable of Node", &self.node, marked)?;
             written.available = taken.then_some(since);
